@@ -1,0 +1,17 @@
+"""A drafter: guesses the next tokens of many sequences in one call. The model's name says whose weights it loads."""
+
+from pathlib import Path
+from typing import Any
+
+from cospec.config import load_settings
+from cospec.engine.building import build_drafter
+from cospec.triton_io.callee import drafter_callee
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        directory = Path(args["model_repository"]) / args["model_version"] / "weights"
+        self._callee = drafter_callee(build_drafter(load_settings().engine, directory))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return self._callee.execute(requests)

@@ -1,0 +1,23 @@
+"""The orchestrator: the model that users call. Decoupled and asynchronous, so that one instance carries every request."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from cospec.config import load_settings
+from cospec.engine.building import verifier_weights
+from cospec.engine.vocabulary import load_vocabulary
+from cospec.triton_io.orchestrator import Orchestrator
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        settings = load_settings()
+        weights = verifier_weights(settings.engine, Path(args["model_repository"]).parent)
+        self._orchestrator = Orchestrator(settings, load_vocabulary(weights))
+
+    async def execute(self, requests: list[Any]) -> None:
+        await asyncio.gather(*(self._orchestrator.serve(request) for request in requests))
+
+    def finalize(self) -> None:
+        self._orchestrator.close()

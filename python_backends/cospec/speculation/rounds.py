@@ -1,0 +1,148 @@
+"""The round loop: take a group from the pool, draft, verify, take over the tokens, put the unfinished back.
+
+It knows its drafters and its verifier only as protocols, so the same loop runs over scripted fakes, over models in this
+process, and over Triton.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Rows
+
+from cospec.config import Settings
+from cospec.speculation.drafting import DrafterPool
+from cospec.speculation.pool import RequestPool
+from cospec.speculation.sequence import CalleeError, Finish, Sequence
+from cospec.speculation.types import Drafter, DraftTree, Status, Verifier, VerifyResult
+
+RETRY_PAUSE = 0.2  # seconds between two attempts at a verifier that fails
+SLOT_PAUSE = 0.005  # seconds to wait when no sequence of a group got a slot
+
+
+class RoundLoop:
+    """`submit` sequences, then wait on their `progress`; `run` is the task that serves them."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        drafters: Mapping[str, Drafter],
+        end_tokens: Mapping[int, str],
+        settings: Settings,
+        clock: Callable[[], float],
+        log_warning: Callable[[str], None],
+    ) -> None:
+        self._verifier = verifier
+        self._drafters = DrafterPool(drafters, clock, log_warning)
+        self._end_tokens = end_tokens
+        self._settings = settings
+        self._clock = clock
+        self._log_warning = log_warning
+        self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
+        self._releases: set[asyncio.Task[None]] = set()
+
+    def submit(self, sequence: Sequence) -> None:
+        sequence.submitted_at = self._clock()
+        self.pool.add(sequence)
+
+    async def run(self) -> None:
+        """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""
+        await asyncio.gather(*(self._serve() for _ in range(self._settings.serving.groups_in_flight)))
+
+    async def _serve(self) -> None:
+        while True:
+            group = await self.pool.take_group(self._settings.serving.max_group_size)
+            try:
+                await self._round([sequence for sequence in group if not sequence.cancelled])
+            except Exception as error:  # whatever it is, these requests end and the loop goes on
+                self._log_warning(f"a round failed: {error!r}")
+                self._end_all(group, CalleeError("internal error while generating; see the server's log"))
+            self._return(group)
+
+    async def _round(self, group: Rows[Sequence]) -> None:
+        if not group:
+            return
+        started = self._clock()
+        trees = await self._drafters.draft(group, self._settings.speculation.num_draft_tokens)
+        drafted = self._clock()
+        await asyncio.gather(self._route(group), self._verify(group, trees))
+        verified = self._clock()
+        for sequence, tree in zip(group, trees, strict=True):
+            if len(tree):
+                sequence.statistics.seconds["draft"] += drafted - started
+            sequence.statistics.seconds["verify"] += verified - drafted
+
+    async def _route(self, group: Rows[Sequence]) -> None:
+        """Beside the verification of the prompt, which needs no drafter."""
+        new = [sequence for sequence in group if not sequence.routed]
+        await self._drafters.route(new, self._settings.speculation.score_tokens)
+        if new:
+            self._in_background(self._drafters.release_losers(new))
+
+    async def _verify(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> None:
+        rows = [sequence.verify_row(tree) for sequence, tree in zip(group, trees, strict=True)]
+        try:
+            results = await self._verifier.verify(rows)
+        except CalleeError as error:
+            await self._endure(group, error)
+            return
+        for sequence, tree, result in zip(group, trees, results, strict=True):
+            self._take_over(sequence, tree, result)
+        if all(result.status is Status.NO_SLOT for result in results):
+            await asyncio.sleep(SLOT_PAUSE)
+
+    def _take_over(self, sequence: Sequence, tree: DraftTree, result: VerifyResult) -> None:
+        sequence.failing_since = None
+        if result.status is Status.OK:
+            sequence.accept(result, tree, self._end_tokens)
+            return
+        if sequence.drafter is not None and len(tree):
+            sequence.drafter_lengths[sequence.drafter] = 0
+        if result.status is Status.UNKNOWN_STATE:
+            sequence.verifier_length = 0
+        elif result.status is Status.TOO_LONG:
+            sequence.end(CalleeError("the verifier's context is full"))
+
+    async def _endure(self, group: Rows[Sequence], error: CalleeError) -> None:
+        """The verifier failed: its state is in our tokens, so try again until patience ends."""
+        now = self._clock()
+        patience = self._settings.serving.verifier_retry_seconds
+        for sequence in group:
+            sequence.failing_since = sequence.failing_since if sequence.failing_since is not None else now
+            if now - sequence.failing_since >= patience:
+                sequence.end(error)
+        self._log_warning(f"the verifier failed, {len(group)} requests wait: {error}")
+        await asyncio.sleep(RETRY_PAUSE)
+
+    def _end_all(self, group: Rows[Sequence], error: CalleeError) -> None:
+        for sequence in group:
+            sequence.end(error)
+
+    def _return(self, group: Rows[Sequence]) -> None:
+        ended = []
+        for sequence in group:
+            if sequence.cancelled:
+                sequence.end(Finish("cancelled"))
+            if sequence.done:
+                self._close(sequence)
+                ended.append(sequence)
+            else:
+                self.pool.put_back(sequence)
+            sequence.progress.set()
+        if ended:
+            self._in_background(self._release(ended))
+
+    def _close(self, sequence: Sequence) -> None:
+        spent = sequence.statistics.seconds
+        spent["other"] = self._clock() - sequence.submitted_at - spent["draft"] - spent["verify"]
+        self.pool.retire()
+
+    async def _release(self, sequences: Rows[Sequence]) -> None:
+        await self._drafters.release(sequences)
+        try:
+            await self._verifier.release([sequence.session_id for sequence in sequences])
+        except CalleeError as error:
+            self._log_warning(f"the verifier keeps {len(sequences)} sessions until their lease ends: {error}")
+
+    def _in_background(self, work: "asyncio.Future[None] | object") -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)

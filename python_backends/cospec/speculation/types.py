@@ -1,0 +1,102 @@
+"""The vocabulary of the round loop: what is asked of drafters and verifier, and what they answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+
+NO_PARENT = -1  # a tree node that continues the last context token
+
+
+class Status(IntEnum):
+    """A callee's answer for one row. Anything but OK leaves the session as it was."""
+
+    OK = 0
+    UNKNOWN_STATE = 1  # the callee holds fewer tokens than `committed_length`: resend them all
+    NO_SLOT = 2  # every slot of the KV cache is taken: try again later
+    TOO_LONG = 3  # context and nodes do not fit into the slot
+
+
+@dataclass(frozen=True)
+class SamplingParameters:
+    temperature: float = 0.0  # 0: greedy
+    top_k: int = 0  # 0: the whole vocabulary
+    top_p: float = 1.0
+    seed: int = 0  # uint64
+    eos_allowed_from: int = 0  # absolute position from which EOS may be produced (min_tokens)
+
+
+@dataclass(frozen=True)
+class DraftTree:
+    """Nodes in topological order: `parents[i] < i`, or `NO_PARENT`. A chain is a tree."""
+
+    tokens: tuple[int, ...] = ()
+    parents: tuple[int, ...] = ()
+    confidences: tuple[float, ...] = ()  # the drafter's probability of each token, given its parent
+
+    @staticmethod
+    def chain(tokens: Sequence[int], confidences: Sequence[float]) -> "DraftTree":
+        return DraftTree(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(confidences))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def depth(self) -> int:
+        """Length of the longest path from the root."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(1 if parent == NO_PARENT else depths[parent] + 1)
+        return max(depths, default=0)
+
+
+@dataclass(frozen=True)
+class VerifyRow:
+    """Check `tree` after `context`. The callee must hold exactly the first `committed_length` tokens of the sequence."""
+
+    session_id: int  # uint64
+    committed_length: int
+    context: np.ndarray  # int32 [>= 1]: the tokens from `committed_length` on; the first call sends the whole prompt
+    tree: DraftTree
+    sampling: SamplingParameters
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    status: Status
+    committed_length: int  # tokens that the callee now holds: context and accepted nodes included, the bonus token not
+    path: tuple[int, ...] = ()  # accepted nodes, root first
+    tokens: tuple[int, ...] = ()  # the tokens of `path`, then the bonus token
+
+
+@dataclass(frozen=True)
+class DraftRow:
+    """Continue the sequence by `num_draft_tokens`. The callee must hold at least `committed_length` tokens: it drops the rest."""
+
+    session_id: int  # uint64
+    committed_length: int
+    context: np.ndarray  # int32 [>= 1]
+    num_draft_tokens: int  # 0: only read the context
+    sampling: SamplingParameters
+    score_context: bool = False
+
+
+@dataclass(frozen=True)
+class DraftResult:
+    status: Status
+    tokens: tuple[int, ...] = ()
+    confidences: tuple[float, ...] = ()
+    context_log_likelihood: float = field(default=0.0)  # mean over context tokens after the first; 0 unless scored
+
+
+class Verifier(Protocol):
+    async def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]: ...
+
+    async def release(self, session_ids: Sequence[int]) -> None: ...
+
+
+class Drafter(Protocol):
+    async def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]: ...
+
+    async def release(self, session_ids: Sequence[int]) -> None: ...

@@ -1,0 +1,103 @@
+"""The orchestrator between Triton and the round loop: one coroutine per request, from its tensors to its one FINAL."""
+
+import asyncio
+import itertools
+import secrets
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import triton_python_backend_utils as pb_utils
+
+from cospec.config import Settings, drafter_model
+from cospec.speculation.request import RequestFields, RequestLimits, build_request
+from cospec.speculation.rounds import RoundLoop
+from cospec.speculation.sequence import Finish, Sequence
+from cospec.speculation.vocabulary import Vocabulary
+from cospec.triton_io.bls import BlsDrafter, BlsVerifier
+from cospec.triton_io.errors import Overloaded, error_response
+from cospec.triton_io.request_tensors import chunk_response, read_fields
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class Orchestrator:
+    def __init__(self, settings: Settings, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
+        self._rounds = RoundLoop(
+            BlsVerifier("verifier", self._executor),
+            {name: BlsDrafter(drafter_model(name), self._executor) for name in settings.drafters},
+            vocabulary.end_tokens,
+            settings,
+            time.monotonic,
+            pb_utils.Logger.log_warn,
+        )
+        self._limits = RequestLimits(
+            max_length=settings.engine.verifier.max_length,
+            default_max_tokens=settings.serving.default_max_tokens,
+            drafters=settings.drafters,
+            max_draft_tokens=settings.speculation.max_draft_tokens,
+        )
+        # Unique over restarts too: a callee may still hold what a crashed orchestrator left.
+        self._session_ids = itertools.count(secrets.randbits(48) << 16)
+        self._running: asyncio.Task[None] | None = None
+
+    async def serve(self, request: "pb_utils.InferenceRequest") -> None:
+        """Answer one request; exactly one FINAL on every path, since a missing one hangs client and server."""
+        sender = request.get_response_sender()
+        sequence: Sequence | None = None
+        try:
+            fields = read_fields(request)
+            sequence = self._submit(fields)
+            await self._respond(sequence, fields, sender)
+        except Exception as error:
+            if sequence is not None:
+                sequence.cancelled = True
+            pb_utils.Logger.log_verbose(traceback.format_exc())
+            sender.send(error_response(error))
+        finally:
+            sender.send(flags=FINAL)
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, fields: RequestFields) -> Sequence:
+        if self._running is None or self._running.done():
+            self._running = asyncio.get_running_loop().create_task(self._rounds.run())
+        if self._rounds.pool.is_full:
+            raise Overloaded(f"the server holds {len(self._rounds.pool)} requests, as many as it may; try again later")
+        prompt = tuple(self._vocabulary.encode(fields.text_input))
+        request = build_request(fields, prompt, self._limits, lambda: secrets.randbits(64))
+        sequence = Sequence.create(next(self._session_ids), request, self._vocabulary.decode)
+        self._rounds.submit(sequence)
+        return sequence
+
+    async def _respond(self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender") -> None:
+        prefix = "" if fields.exclude_input_in_output else fields.text_input
+        num_sent = 0
+        while not sequence.done:
+            await sequence.progress.wait()
+            sequence.progress.clear()
+            if sequence.done:
+                break
+            sequence.cancelled = sender.is_cancelled()
+            text = prefix + sequence.text.take() if fields.stream else ""
+            if text:
+                sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent))
+                num_sent, prefix = sequence.num_output_tokens, ""
+        self._respond_last(sequence, fields, sender, prefix, num_sent)
+
+    def _respond_last(
+        self,
+        sequence: Sequence,
+        fields: RequestFields,
+        sender: "pb_utils.InferenceResponseSender",
+        prefix: str,
+        num_sent: int,
+    ) -> None:
+        if sequence.error is not None:
+            raise sequence.error
+        assert isinstance(sequence.finish, Finish)
+        text = prefix + sequence.text.finish()
+        sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent))

@@ -1,0 +1,189 @@
+"""Rows of the round loop to the arrays that cross Triton, and back. NumPy only: both ends and the tests use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospec.signatures import PADDING, Operation, ResultColumn, RowColumn
+from cospec.speculation.types import (
+    DraftResult,
+    DraftRow,
+    DraftTree,
+    SamplingParameters,
+    Status,
+    VerifyResult,
+    VerifyRow,
+)
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """A row that frees its session."""
+
+    session_id: int
+
+
+def encode_verify(rows: Sequence[VerifyRow]) -> Arrays:
+    return {
+        **_encode_rows(rows),
+        "node_tokens": _pad([row.tree.tokens for row in rows]),
+        "node_parents": _pad([row.tree.parents for row in rows]),
+    }
+
+
+def encode_draft(rows: Sequence[DraftRow]) -> Arrays:
+    arrays = _encode_rows(rows)
+    arrays["row"][:, RowColumn.NUM_DRAFT_TOKENS] = [row.num_draft_tokens for row in rows]  # type: ignore[index]
+    arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]  # type: ignore[index]
+    return arrays
+
+
+def encode_release(session_ids: Sequence[int], with_nodes: bool) -> Arrays:
+    """`with_nodes`: for the verifier, whose calls always carry node tensors."""
+    count = len(session_ids)
+    whole = np.zeros((count, len(RowColumn)), dtype=np.int64)
+    whole[:, RowColumn.OPERATION] = Operation.RELEASE
+    whole[:, RowColumn.SESSION_ID] = _signed(session_ids)
+    padding = np.full((count, 1), PADDING, dtype=np.int32)
+    arrays: Arrays = {"row": whole, "sampling": np.zeros((count, 2), dtype=np.float32), "context": padding}
+    return {**arrays, "node_tokens": padding, "node_parents": padding} if with_nodes else arrays
+
+
+def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
+    rows: list[VerifyRow | Release] = []
+    for index, whole in enumerate(arrays["row"].tolist()):
+        if whole[RowColumn.OPERATION] == Operation.RELEASE:
+            rows.append(Release(_unsigned(whole[RowColumn.SESSION_ID])))
+            continue
+        tokens = _unpad(arrays["node_tokens"][index])
+        tree = DraftTree(tuple(tokens.tolist()), tuple(arrays["node_parents"][index][: len(tokens)].tolist()))
+        rows.append(
+            VerifyRow(
+                _unsigned(whole[RowColumn.SESSION_ID]),
+                whole[RowColumn.COMMITTED_LENGTH],
+                _unpad(arrays["context"][index]),
+                tree,
+                _sampling(whole, arrays["sampling"][index].tolist()),
+            )
+        )
+    return rows
+
+
+def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
+    rows: list[DraftRow | Release] = []
+    for index, whole in enumerate(arrays["row"].tolist()):
+        if whole[RowColumn.OPERATION] == Operation.RELEASE:
+            rows.append(Release(_unsigned(whole[RowColumn.SESSION_ID])))
+            continue
+        rows.append(
+            DraftRow(
+                _unsigned(whole[RowColumn.SESSION_ID]),
+                whole[RowColumn.COMMITTED_LENGTH],
+                _unpad(arrays["context"][index]),
+                whole[RowColumn.NUM_DRAFT_TOKENS],
+                _sampling(whole, arrays["sampling"][index].tolist()),
+                bool(whole[RowColumn.SCORE_CONTEXT]),
+            )
+        )
+    return rows
+
+
+def encode_verify_results(results: Sequence[VerifyResult]) -> Arrays:
+    header = [(result.status, result.committed_length, len(result.tokens)) for result in results]
+    return {
+        "result": np.asarray(header, dtype=np.int32),
+        "tokens": _pad([result.tokens for result in results]),
+        "path": _pad([result.path for result in results]),
+    }
+
+
+def decode_verify_results(arrays: Arrays) -> list[VerifyResult]:
+    results = []
+    for index, header in enumerate(arrays["result"].tolist()):
+        count = header[ResultColumn.NUM_TOKENS]
+        results.append(
+            VerifyResult(
+                Status(header[ResultColumn.STATUS]),
+                header[ResultColumn.COMMITTED_LENGTH],
+                tuple(arrays["path"][index][: max(0, count - 1)].tolist()),
+                tuple(arrays["tokens"][index][:count].tolist()),
+            )
+        )
+    return results
+
+
+def encode_draft_results(results: Sequence[DraftResult]) -> Arrays:
+    header = [(result.status, 0, len(result.tokens)) for result in results]
+    likelihoods = [[result.context_log_likelihood] for result in results]
+    return {
+        "result": np.asarray(header, dtype=np.int32),
+        "tokens": _pad([result.tokens for result in results]),
+        "confidences": _pad([result.confidences for result in results], np.float32),
+        "context_log_likelihood": np.asarray(likelihoods, dtype=np.float32),
+    }
+
+
+def decode_draft_results(arrays: Arrays) -> list[DraftResult]:
+    results = []
+    for index, header in enumerate(arrays["result"].tolist()):
+        count = header[ResultColumn.NUM_TOKENS]
+        results.append(
+            DraftResult(
+                Status(header[ResultColumn.STATUS]),
+                tuple(arrays["tokens"][index][:count].tolist()),
+                tuple(arrays["confidences"][index][:count].tolist()),
+                float(arrays["context_log_likelihood"][index][0]),  # type: ignore[arg-type]
+            )
+        )
+    return results
+
+
+def _encode_rows(rows: Sequence[VerifyRow] | Sequence[DraftRow]) -> Arrays:
+    whole = np.zeros((len(rows), len(RowColumn)), dtype=np.int64)
+    sampling = [row.sampling for row in rows]
+    whole[:, RowColumn.SESSION_ID] = _signed([row.session_id for row in rows])
+    whole[:, RowColumn.COMMITTED_LENGTH] = [row.committed_length for row in rows]
+    whole[:, RowColumn.SEED] = _signed([parameters.seed for parameters in sampling])
+    whole[:, RowColumn.TOP_K] = [parameters.top_k for parameters in sampling]
+    whole[:, RowColumn.EOS_ALLOWED_FROM] = [parameters.eos_allowed_from for parameters in sampling]
+    return {
+        "row": whole,
+        "sampling": np.asarray([(item.temperature, item.top_p) for item in sampling], dtype=np.float32),
+        "context": _pad([row.context for row in rows]),
+    }
+
+
+def _sampling(whole: list[int], fractions: list[float]) -> SamplingParameters:
+    return SamplingParameters(
+        temperature=fractions[0],
+        top_p=fractions[1],
+        top_k=whole[RowColumn.TOP_K],
+        seed=_unsigned(whole[RowColumn.SEED]),
+        eos_allowed_from=whole[RowColumn.EOS_ALLOWED_FROM],
+    )
+
+
+def _pad(
+    rows: Sequence[Sequence[float]] | Sequence[NDArray[np.generic]], dtype: type[np.generic] = np.int32
+) -> NDArray[np.generic]:
+    """[rows, longest row, but at least 1]: Triton's Python backend mishandles tensors of size 0."""
+    padded = np.full((len(rows), max(1, *map(len, rows))), PADDING, dtype=dtype)
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
+
+
+def _unpad(row: NDArray[np.generic]) -> NDArray[np.generic]:
+    return row[row != PADDING]
+
+
+def _signed(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.asarray(values, dtype=np.uint64).view(np.int64)
+
+
+def _unsigned(value: int) -> int:
+    return value & 0xFFFF_FFFF_FFFF_FFFF

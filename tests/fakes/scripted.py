@@ -1,0 +1,96 @@
+"""Verifier and drafters that follow a script: the next token is a function of the tokens before it."""
+
+from collections.abc import Callable, Sequence
+
+from cospec.speculation.sequence import CalleeError
+from cospec.speculation.types import (
+    NO_PARENT,
+    DraftResult,
+    DraftRow,
+    DraftTree,
+    Status,
+    VerifyResult,
+    VerifyRow,
+)
+
+NextToken = Callable[[Sequence[int]], int]
+
+
+class ScriptedVerifier:
+    """Holds sessions as strictly as the real one; `failures` calls fail first; `num_slots` may run out."""
+
+    def __init__(self, next_token: NextToken, num_slots: int = 64, failures: int = 0) -> None:
+        self.next_token = next_token
+        self.num_slots = num_slots
+        self.failures = failures
+        self.sessions: dict[int, list[int]] = {}
+        self.group_sizes: list[int] = []
+
+    async def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
+        if self.failures:
+            self.failures -= 1
+            raise CalleeError("verifier failed: scripted")
+        self.group_sizes.append(len(rows))
+        return [self._verify(row) for row in rows]
+
+    async def release(self, session_ids: Sequence[int]) -> None:
+        for session_id in session_ids:
+            self.sessions.pop(session_id, None)
+
+    def _verify(self, row: VerifyRow) -> VerifyResult:
+        held = self.sessions.get(row.session_id, [])
+        if row.committed_length and len(held) != row.committed_length:
+            return VerifyResult(Status.UNKNOWN_STATE, len(held))
+        if row.session_id not in self.sessions and len(self.sessions) >= self.num_slots:
+            return VerifyResult(Status.NO_SLOT, 0)
+        tokens = held[: row.committed_length] + row.context.tolist()
+        path, new = walk(row.tree, tokens, self.next_token)
+        self.sessions[row.session_id] = tokens + new[:-1]
+        return VerifyResult(Status.OK, len(tokens) + len(path), tuple(path), tuple(new))
+
+
+def walk(tree: DraftTree, tokens: list[int], next_token: NextToken) -> tuple[list[int], list[int]]:
+    """The accepted nodes, and their tokens with the bonus token."""
+    path: list[int] = []
+    new: list[int] = []
+    node = NO_PARENT
+    while True:
+        new.append(next_token(tokens + new))
+        children = [i for i, parent in enumerate(tree.parents) if parent == node and tree.tokens[i] == new[-1]]
+        if not children:
+            return path, new
+        node = children[0]
+        path.append(node)
+
+
+class ScriptedDrafter:
+    """Drafts by its own script, and checks that what it is told it holds is what it was given."""
+
+    def __init__(self, next_token: NextToken, log_likelihood: float = -1.0, failures: int = 0) -> None:
+        self.next_token = next_token
+        self.log_likelihood = log_likelihood
+        self.failures = failures
+        self.sessions: dict[int, list[int]] = {}
+        self.num_calls = 0
+
+    async def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]:
+        self.num_calls += 1
+        if self.failures:
+            self.failures -= 1
+            raise CalleeError("drafter failed: scripted")
+        return [self._draft(row) for row in rows]
+
+    async def release(self, session_ids: Sequence[int]) -> None:
+        for session_id in session_ids:
+            self.sessions.pop(session_id, None)
+
+    def _draft(self, row: DraftRow) -> DraftResult:
+        held = self.sessions.get(row.session_id, [])
+        if len(held) < row.committed_length:
+            return DraftResult(Status.UNKNOWN_STATE)
+        tokens = held[: row.committed_length] + row.context.tolist()
+        drafted: list[int] = []
+        for _ in range(row.num_draft_tokens):
+            drafted.append(self.next_token(tokens + drafted))
+        self.sessions[row.session_id] = tokens + drafted[:-1]
+        return DraftResult(Status.OK, tuple(drafted), (0.5,) * len(drafted), self.log_likelihood)

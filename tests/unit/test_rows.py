@@ -1,0 +1,62 @@
+"""Rows survive the way through Triton's arrays."""
+
+import numpy as np
+
+from cospec.speculation.types import (
+    DraftResult,
+    DraftRow,
+    DraftTree,
+    SamplingParameters,
+    Status,
+    VerifyResult,
+    VerifyRow,
+)
+from cospec.triton_io import rows as codec
+
+SAMPLING = SamplingParameters(temperature=0.5, top_k=7, top_p=0.25, seed=2**64 - 1, eos_allowed_from=12)
+TREE = DraftTree((4, 5, 6), (-1, 0, -1), ())
+
+
+def row(session_id: int, context: list[int], tree: DraftTree) -> VerifyRow:
+    return VerifyRow(session_id, 3, np.asarray(context, dtype=np.int32), tree, SAMPLING)
+
+
+def test_verify_rows_of_unequal_length() -> None:
+    rows = [row(2**64 - 5, [1, 2], TREE), row(1, [9], DraftTree()), row(0, [1, 2, 3, 4], DraftTree.chain([8], []))]
+    decoded = codec.decode_verify(codec.encode_verify(rows))
+    for sent, got in zip(rows, decoded, strict=True):
+        assert isinstance(got, VerifyRow)
+        assert got.context.tolist() == sent.context.tolist()
+        assert (got.session_id, got.committed_length, got.tree, got.sampling) == (
+            sent.session_id,
+            sent.committed_length,
+            sent.tree,
+            sent.sampling,
+        )
+
+
+def test_draft_rows() -> None:
+    sent = DraftRow(3, 0, np.asarray([1, 2], dtype=np.int32), 4, SAMPLING, score_context=True)
+    [got] = codec.decode_draft(codec.encode_draft([sent]))
+    assert isinstance(got, DraftRow)
+    assert (got.num_draft_tokens, got.score_context, got.context.tolist()) == (4, True, [1, 2])
+
+
+def test_releases() -> None:
+    for decode, with_nodes in ((codec.decode_verify, True), (codec.decode_draft, False)):
+        assert decode(codec.encode_release([5, 2**63], with_nodes)) == [codec.Release(5), codec.Release(2**63)]
+
+
+def test_verify_results() -> None:
+    results = [VerifyResult(Status.OK, 9, (0, 2), (4, 6, 1)), VerifyResult(Status.NO_SLOT, 0), VerifyResult(Status.OK, 3, (), (0,))]
+    assert codec.decode_verify_results(codec.encode_verify_results(results)) == results
+
+
+def test_draft_results() -> None:
+    results = [DraftResult(Status.OK, (1, 2), (0.5, 0.25), -1.5), DraftResult(Status.UNKNOWN_STATE)]
+    assert codec.decode_draft_results(codec.encode_draft_results(results)) == results
+
+
+def test_no_array_has_size_zero() -> None:
+    for array in codec.encode_verify([row(1, [1], DraftTree())]).values():
+        assert array.size
