@@ -9,7 +9,7 @@ from cospec.speculation.request import GenerationRequest, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.sequence import Sequence
 from cospec.speculation.types import SamplingParameters
-from tests.fakes.scripted import ScriptedDrafter, ScriptedVerifier
+from scripted import ScriptedDrafter, ScriptedVerifier
 
 END = 99
 AUTO, OFF = SpeculationMode(), SpeculationMode(enabled=False)
@@ -55,7 +55,7 @@ def generate(loop: RoundLoop, *requests: GenerationRequest, cancel: int | None =
                 sequence.progress.clear()
                 if sequence.session_id == cancel:
                     sequence.cancelled = True
-        await asyncio.sleep(0.01)
+        await loop.drain()
         task.cancel()
         return sequences
 

@@ -47,6 +47,10 @@ class RoundLoop:
         """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""
         await asyncio.gather(*(self._serve() for _ in range(self._settings.serving.groups_in_flight)))
 
+    async def drain(self) -> None:
+        """Wait until the sessions of ended sequences are released."""
+        await asyncio.gather(*self._releases)
+
     async def _serve(self) -> None:
         while True:
             group = await self.pool.take_group(self._settings.serving.max_group_size)

@@ -1,0 +1,150 @@
+"""The stages of training, each from files to files, so that one can be run again without the others."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from cospec.config import EngineSettings, drafter_model
+from cospec.engine.building import build_drafter, build_verifier
+from cospec.engine.in_process import InProcessDrafter, InProcessVerifier
+from cospec.engine.vocabulary import load_vocabulary
+from cospec.training.acceptance import AcceptanceMatrix, Prompts, measure_acceptance
+from cospec.training.architectures import new_drafter, new_verifier
+from cospec.training.continuations import generate_continuations
+from cospec.training.corpus import Example, MixedBatches, PackedStream, by_domain, encode, read_corpus
+from cospec.training.distill import DistillRecipe, distill
+from cospec.training.pretrain import PretrainRecipe, pretrain
+from cospec.training.tokenizer import train_tokenizer
+
+ROW_LENGTH = 1024
+PRETRAIN_ROWS, DISTILL_ROWS = 8, 4
+NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH = 384, 160, 64
+MATRIX_PROMPTS, MATRIX_TOKENS = 16, 96
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What `cospec-server train` was asked to do."""
+
+    corpus: Path
+    validation: Path
+    work: Path
+    model_repository: Path
+    domains: list[str] | None
+    seed: int
+    vocab_size: int
+    pretrain_steps: int
+    pretrain_minutes: float
+    distill_steps: int
+    distill_minutes: float
+
+
+def train_tokenizer_stage(plan: TrainingPlan) -> None:
+    texts = (text for example in read_corpus(plan.corpus) for text in (example.prompt, example.response))
+    train_tokenizer(texts, plan.vocab_size).save_pretrained(plan.work / "tokenizer")
+
+
+def pretrain_stage(plan: TrainingPlan) -> None:
+    torch.manual_seed(plan.seed)
+    tokenizer = _load_tokenizer(plan)
+    verifier, drafter = new_verifier(tokenizer), new_drafter(tokenizer)
+    streams = {
+        domain: PackedStream(encode(group, tokenizer), ROW_LENGTH, plan.seed)
+        for domain, group in sorted(by_domain(read_corpus(plan.corpus)).items())
+    }
+    batches = MixedBatches(streams, PRETRAIN_ROWS, plan.seed)
+
+    def save() -> None:
+        _save(verifier, tokenizer, plan.work / "verifier")
+        _save(drafter, tokenizer, plan.work / "drafter_common")
+
+    pretrain(verifier, drafter, batches, PretrainRecipe(plan.pretrain_steps, plan.pretrain_minutes), save)
+
+
+def distill_stage(plan: TrainingPlan) -> None:
+    groups = by_domain(read_corpus(plan.corpus))
+    for domain in plan.domains or sorted(groups):
+        _distill_domain(plan, domain, groups[domain])
+
+
+def publish_stage(plan: TrainingPlan) -> None:
+    """Copy the weights into the model repository and measure the acceptance matrix on held-out prompts."""
+    domains = sorted(by_domain(read_corpus(plan.validation)))
+    for model in ("verifier", *map(drafter_model, domains)):
+        target = plan.model_repository / model / "1" / "weights"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(plan.work / model, target)
+    matrices = measure_matrices(plan.model_repository, read_corpus(plan.validation))
+    report = {f"{matrix.temperature:g}": matrix.mean_acceptance_length for matrix in matrices}
+    (plan.work / "acceptance.json").write_text(json.dumps(report, indent=2))
+    for matrix in matrices:
+        print(matrix.as_markdown(), f"\ndiagonal mean {matrix.diagonal_mean():.2f}; lost: {matrix.domains_lost()}\n")
+
+
+def measure_matrices(repository: Path, examples: list[Example]) -> list[AcceptanceMatrix]:
+    """Greedy and T = 1, with the engine and settings that the server would use."""
+    engine = EngineSettings()
+    weights = repository / "verifier" / "1" / "weights"
+    vocabulary = load_vocabulary(weights)
+    groups = by_domain(examples)
+    prompts: Prompts = {
+        domain: [tuple(vocabulary.encode(example.prompt)) for example in group[:MATRIX_PROMPTS]]
+        for domain, group in sorted(groups.items())
+    }
+    verifier = InProcessVerifier(build_verifier(engine, weights))
+    drafters = {
+        domain: InProcessDrafter(build_drafter(engine, repository / drafter_model(domain) / "1" / "weights"))
+        for domain in prompts
+    }
+    return [
+        measure_acceptance(verifier, drafters, vocabulary.end_tokens, prompts, temperature, MATRIX_TOKENS)
+        for temperature in (0.0, 1.0)
+    ]
+
+
+def _distill_domain(plan: TrainingPlan, domain: str, examples: list[Example]) -> None:
+    tokenizer = _load_tokenizer(plan)
+    verifier = _load(plan.work / "verifier").eval()
+    drafter = _load(plan.work / "drafter_common")
+    continuations = generate_continuations(
+        verifier, tokenizer, examples, NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH, plan.seed
+    )
+    corpus_steps = plan.distill_steps // 2
+    recipe = DistillRecipe(corpus_steps, plan.distill_steps - corpus_steps, plan.distill_minutes)
+    distill(
+        verifier,
+        drafter,
+        _batches(encode(examples, tokenizer), plan.seed),
+        _batches(continuations, plan.seed),
+        recipe,
+        domain,
+    )
+    _save(drafter, tokenizer, plan.work / drafter_model(domain))
+
+
+def _batches(documents: list[np.ndarray], seed: int) -> Callable[[], Tensor]:
+    stream = PackedStream(documents, ROW_LENGTH, seed)
+    return lambda: torch.from_numpy(np.stack([stream.next_row() for _ in range(DISTILL_ROWS)]))
+
+
+def _load_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(plan.work / "tokenizer")
+
+
+def _load(directory: Path) -> LlamaForCausalLM:
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+
+
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """bf16 safetensors in Hugging Face format; the model in training keeps its own precision."""
+    state = {name: tensor.detach().to(torch.bfloat16) for name, tensor in model.state_dict().items()}
+    model.config.dtype = "bfloat16"
+    model.save_pretrained(directory, state_dict=state)
+    tokenizer.save_pretrained(directory)
