@@ -43,12 +43,19 @@ class DraftTree:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def depth(self) -> int:
-        """Length of the longest path from the root."""
+    def node_depths(self) -> list[int]:
+        """1 for a node that continues the context."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(1 if parent == NO_PARENT else depths[parent] + 1)
-        return max(depths, default=0)
+        return depths
+
+    def depth(self) -> int:
+        """Length of the longest path from the root."""
+        return max(self.node_depths(), default=0)
+
+    def is_chain(self) -> bool:
+        return self.parents == tuple(range(-1, len(self) - 1))
 
 
 @dataclass(frozen=True)

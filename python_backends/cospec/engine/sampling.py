@@ -1,0 +1,82 @@
+"""Sample and match: the one rule by which verifier and drafters choose a token.
+
+y_t = argmax_v(logits_v / T + G(seed, t, v)) over the support left by top-k, then top-p; T = 0: plain argmax.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cospec.engine.noise import gumbel_noise
+from cospec.speculation.types import SamplingParameters
+
+
+@dataclass(frozen=True)
+class SamplingBatch:
+    """Parameters of N choices, each tensor [N]; `None` where no row needs the rule."""
+
+    temperature: Tensor | None
+    top_k: Tensor | None
+    top_p: Tensor | None
+    seeds: Tensor | None
+    eos_allowed_from: Tensor | None
+
+    @staticmethod
+    def from_parameters(rows: Sequence[SamplingParameters], device: torch.device) -> "SamplingBatch":
+        def tensor(values: list[float] | list[int], dtype: torch.dtype, needed: bool) -> Tensor | None:
+            return torch.tensor(values, dtype=dtype, device=device) if needed else None
+
+        sampled = any(row.temperature > 0 for row in rows)
+        seeds = np.asarray([row.seed for row in rows], dtype=np.uint64).view(np.int64).tolist()
+        return SamplingBatch(
+            tensor([row.temperature for row in rows], torch.float32, sampled),
+            tensor([row.top_k for row in rows], torch.int64, sampled and any(row.top_k for row in rows)),
+            tensor([row.top_p for row in rows], torch.float32, sampled and any(row.top_p < 1 for row in rows)),
+            tensor(seeds, torch.int64, sampled),
+            tensor([row.eos_allowed_from for row in rows], torch.int64, any(row.eos_allowed_from for row in rows)),
+        )
+
+
+def choose_tokens(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end_tokens: Sequence[int]) -> Tensor:
+    """int64 [N]: the token at each absolute position. `logits` [N, V] is float32 and may be overwritten."""
+    if sampling.eos_allowed_from is not None:
+        _ban_end(logits, positions < sampling.eos_allowed_from, end_tokens)
+    if sampling.temperature is None or sampling.seeds is None:
+        return logits.argmax(-1)
+    greedy = sampling.temperature == 0
+    scaled = logits / sampling.temperature.masked_fill(greedy, 1.0)[:, None]
+    supported = _restrict(scaled, sampling)
+    noise = gumbel_noise(sampling.seeds, positions, logits.shape[-1])
+    return supported.add_(noise.masked_fill_(greedy[:, None], 0.0)).argmax(-1)
+
+
+def confidences(logits: Tensor, tokens: Tensor, sampling: SamplingBatch) -> Tensor:
+    """float32 [N]: the probability of each chosen token, at the request's temperature, or at 1 when greedy."""
+    if sampling.temperature is not None:
+        logits = logits / sampling.temperature.masked_fill(sampling.temperature == 0, 1.0)[:, None]
+    chosen = logits.gather(-1, tokens[:, None]).squeeze(-1)
+    return (chosen - logits.logsumexp(-1)).exp()
+
+
+def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:
+    for token in end_tokens:
+        logits[:, token].masked_fill_(rows, -torch.inf)
+
+
+def _restrict(scaled: Tensor, sampling: SamplingBatch) -> Tensor:
+    """-inf outside the support of top-k, then of top-p within it. The most probable token always stays."""
+    if sampling.top_k is None and sampling.top_p is None:
+        return scaled
+    ordered, order = scaled.sort(-1, descending=True, stable=True)
+    rank = torch.arange(scaled.shape[-1], device=scaled.device)
+    if sampling.top_k is not None:
+        limit = sampling.top_k.masked_fill(sampling.top_k == 0, scaled.shape[-1])
+        ordered = ordered.masked_fill(rank >= limit[:, None], -torch.inf)
+    if sampling.top_p is not None:
+        probabilities = ordered.softmax(-1)
+        before = probabilities.cumsum(-1) - probabilities
+        ordered = ordered.masked_fill(before >= sampling.top_p[:, None], -torch.inf)
+    return torch.empty_like(scaled).scatter_(-1, order, ordered)

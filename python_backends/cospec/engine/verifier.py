@@ -1,0 +1,98 @@
+"""The verifier's engine: one forward over many rows' contexts and draft trees, then sample-and-match down each tree."""
+
+from collections.abc import Sequence
+
+import torch
+
+from cospec.engine.blocks import Part, assemble, prefill
+from cospec.engine.language_model import LanguageModel
+from cospec.engine.sampling import SamplingBatch, choose_tokens
+from cospec.engine.sessions import Session, SessionTable
+from cospec.speculation.types import NO_PARENT, DraftTree, Status, VerifyResult, VerifyRow
+
+
+class VerifierEngine:
+    def __init__(self, model: LanguageModel, sessions: SessionTable, prefill_chunk: int) -> None:
+        self._model = model
+        self._sessions = sessions
+        self._prefill_chunk = prefill_chunk
+
+    def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
+        """One result per row, in order; a row that cannot be served does not hold up the others."""
+        results: list[VerifyResult | None] = [None] * len(rows)
+        served: dict[int, tuple[Session, int]] = {}
+        for index, row in enumerate(rows):
+            session = self._session(row)
+            if isinstance(session, VerifyResult):
+                results[index] = session
+            elif session.slot in served:
+                results[index] = VerifyResult(Status.UNKNOWN_STATE, session.length)
+            else:
+                served[session.slot] = (session, index)
+        ordered = [served[slot] for slot in sorted(served)]
+        for (_, index), result in zip(ordered, self._advance(ordered, rows), strict=True):
+            results[index] = result
+        return [result for result in results if result is not None]
+
+    def release(self, session_ids: Sequence[int]) -> None:
+        for session_id in session_ids:
+            self._sessions.release(session_id)
+
+    def _session(self, row: VerifyRow) -> Session | VerifyResult:
+        if row.committed_length + len(row.context) + len(row.tree) > self._model.max_length:
+            return VerifyResult(Status.TOO_LONG, row.committed_length)
+        if row.committed_length == 0:
+            return self._sessions.open(row.session_id) or VerifyResult(Status.NO_SLOT, 0)
+        session = self._sessions.find(row.session_id)
+        if session is None or session.length != row.committed_length:
+            return VerifyResult(Status.UNKNOWN_STATE, session.length if session else 0)
+        return session
+
+    def _advance(self, ordered: Sequence[tuple[Session, int]], rows: Sequence[VerifyRow]) -> list[VerifyResult]:
+        if not ordered:
+            return []
+        parts = [
+            prefill(self._model, Part(session.slot, session.length, rows[i].context, rows[i].tree), self._prefill_chunk)
+            for session, i in ordered
+        ]
+        choices = self._choose(parts, [rows[index] for _, index in ordered])
+        return [
+            self._commit(session, part, chosen) for (session, _), part, chosen in zip(ordered, parts, choices, strict=True)
+        ]
+
+    def _choose(self, parts: Sequence[Part], rows: Sequence[VerifyRow]) -> list[list[int]]:
+        """For each row, the verifier's token after the context, then after each node."""
+        block = assemble(self._model, parts)
+        hidden = self._model.forward(block)
+        row_index = [row for row, part in enumerate(parts) for _ in range(1 + len(part.tree))]
+        columns = [len(part.context) - 1 + offset for part in parts for offset in range(1 + len(part.tree))]
+        logits = self._model.logits(hidden[row_index, columns])
+        sampling = SamplingBatch.from_parameters([rows[row].sampling for row in row_index], self._model.device)
+        positions = block.positions[row_index, columns] + 1
+        with torch.inference_mode():
+            tokens = iter(choose_tokens(logits, positions, sampling, self._model.end_tokens).tolist())
+        return [[next(tokens) for _ in range(1 + len(part.tree))] for part in parts]
+
+    def _commit(self, session: Session, part: Part, chosen: list[int]) -> VerifyResult:
+        path, tokens = match(part.tree, chosen)
+        if path != list(range(len(path))):
+            self._model.cache.move(session.slot, [part.first_node + node for node in path], part.first_node)
+        session.length = part.first_node + len(path)
+        return VerifyResult(Status.OK, session.length, tuple(path), tuple(tokens))
+
+
+def match(tree: DraftTree, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Walk from the root to the child that holds the verifier's own token, as long as there is one.
+
+    `chosen`: the verifier's token after the context, then after each node. Returns the accepted nodes, and the tokens
+    gained: theirs, and the bonus token.
+    """
+    children = {(parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))}
+    path: list[int] = []
+    tokens = [chosen[0]]
+    node = children.get((NO_PARENT, tokens[-1]))
+    while node is not None:
+        path.append(node)
+        tokens.append(chosen[1 + node])
+        node = children.get((node, tokens[-1]))
+    return path, tokens
