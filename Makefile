@@ -1,0 +1,55 @@
+# Every target sets up .venv first; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
+	$$p -c 'import sys,sysconfig; sys.exit(not ((3,10) <= sys.version_info[:2] <= (3,12) and sysconfig.get_config_var("Py_ENABLE_SHARED")))' \
+	2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+CPU_WHEELS := https://download.pytorch.org/whl/cpu
+
+.PHONY: help setup demo serve test bench train lint format clean
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(VENV)/.ready  ## make .venv: torch (a CPU build where there is no GPU), Triton, this package
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "setup: no Python 3.10, 3.11 or 3.12 with a libpython shared library was found; set PYTHON=..."; exit 1; }
+	@echo "setup: making $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then \
+		echo "setup: an NVIDIA GPU is here: installing $(TORCH) with CUDA"; $(BIN)/pip install -q $(TORCH); \
+	else \
+		echo "setup: no NVIDIA GPU: installing the CPU build of $(TORCH)"; \
+		$(BIN)/pip install -q --extra-index-url $(CPU_WHEELS) $(TORCH)+cpu 2>/dev/null || $(BIN)/pip install -q $(TORCH); \
+	fi
+	@echo "setup: installing cospec with Triton, load tests and developer tools"
+	@$(BIN)/pip install -q -e '.[server,loadtest,dev]'
+	@touch $@
+
+demo: setup  ## start a server, stream five answers, compare speculation off and on
+	$(BIN)/python -m loadtests.demo
+
+serve: setup  ## serve on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until Ctrl-C
+	$(BIN)/cospec-server serve
+
+test: setup  ## every test, those on a live server included
+	$(BIN)/python -m pytest -q
+
+bench: setup  ## measure all modes; writes loadtests/results/bench.{json,md,png}
+	$(BIN)/python -m loadtests.bench
+
+train: setup  ## train the bundle: make train CORPUS=train.jsonl.gz VALIDATION=valid.jsonl.gz
+	@test -n "$(CORPUS)" -a -n "$(VALIDATION)" || { echo "usage: make train CORPUS=train.jsonl VALIDATION=valid.jsonl"; exit 1; }
+	$(BIN)/cospec-server train --corpus $(CORPUS) --validation $(VALIDATION)
+
+lint: setup  ## ruff, mypy, and config.pbtxt up to date
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/cospec-server render --check
+
+format: setup  ## let ruff format the code
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean:  ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

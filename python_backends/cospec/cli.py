@@ -1,0 +1,74 @@
+"""`cospec-server`: serve the model repository, render its configuration, train its models."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS, SettingsError
+from cospec.triton_installation import ServeError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cospec-server",
+        description="Lossless speculative decoding on NVIDIA Triton: drafters guess, the verifier checks.",
+        epilog="`cospec-server COMMAND --help` tells the options of a command.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="start Triton and serve until Ctrl-C"))
+    _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
+    commands.add_parser("train", help="train tokenizer, verifier and drafters from corpora", add_help=False)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return _run(options, rest)
+    except (ServeError, SettingsError) as error:
+        print(f"cospec-server: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(options: argparse.Namespace, rest: list[str]) -> int:
+    # Imported here: training and rendering need packages that serving does not, and the other way round.
+    if options.command == "serve":
+        from cospec.serve import ServeOptions, serve
+
+        values = {name: value for name, value in vars(options).items() if name != "command"}
+        return serve(ServeOptions(**values))
+    if options.command == "render":
+        from cospec.render import main as render
+
+        return render(options)
+    from cospec.training.cli import main as train
+
+    return train(rest)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_paths(parser)
+    parser.add_argument("--http-port", type=int, default=8000, help="default: %(default)s")
+    parser.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
+    parser.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="show Triton's own log")
+
+
+def _add_render(parser: argparse.ArgumentParser) -> None:
+    _add_paths(parser)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (default: %(default)s)")
+    parser.add_argument(
+        "--model-repository", type=Path, default=DEFAULT_REPOSITORY, help="Triton models (default: %(default)s)"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,77 @@
+"""What must hold before a server starts. Each check raises `ServeError` with one sentence that says what to do."""
+
+import json
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+from cospec.config import Settings, drafter_model
+from cospec.triton_installation import ServeError
+
+SHARED_MEMORY = Path("/dev/shm")
+MEBIBYTES_PER_MODEL = 8  # each model's stub maps a few regions of 1 MiB, which grow with the calls
+
+
+def check_ports(ports: Iterable[int]) -> None:
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("0.0.0.0", port))
+            except (OSError, OverflowError) as error:
+                raise ServeError(f"port {port} cannot be used ({error}); choose another") from None
+
+
+def check_shared_memory(num_models: int, directory: Path = SHARED_MEMORY) -> None:
+    needed = num_models * MEBIBYTES_PER_MODEL
+    free = shutil.disk_usage(directory).free // 2**20
+    if free < needed:
+        raise ServeError(
+            f"{directory} has {free} MiB free, {needed} MiB are needed for {num_models} models; "
+            "in a container, raise --shm-size"
+        )
+
+
+def check_weights(settings: Settings, repository: Path) -> None:
+    """The files of every model: present, and readable as far as their headers tell."""
+    verifier = settings.engine.verifier.weights or "verifier/1/weights"
+    directories = [repository / verifier]
+    directories += [repository / drafter_model(name) / "1" / "weights" for name in settings.drafters]
+    for directory in directories:
+        _check_directory(directory)
+
+
+def _check_directory(directory: Path) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        _check_json(directory / name)
+    shards = sorted(directory.glob("*.safetensors"))
+    if not shards:
+        raise ServeError(f"{directory} holds no *.safetensors; `cospec-server train` or a download provides weights")
+    for shard in shards:
+        _check_safetensors(shard)
+
+
+def _check_json(path: Path) -> None:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ServeError(f"{path} is missing; `cospec-server train` or a download provides weights") from None
+    except ValueError:
+        raise ServeError(f"{path} is damaged: it is not valid JSON") from None
+
+
+def _check_safetensors(path: Path) -> None:
+    """A header of JSON, its length before it, then exactly the bytes that the header describes."""
+    size = os.path.getsize(path)
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, size)))
+        end = max(entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, KeyError, TypeError):
+        raise ServeError(f"{path} is damaged: its header cannot be read") from None
+    if 8 + length + end != size:
+        raise ServeError(f"{path} is damaged: {size} bytes long, its header describes {8 + length + end}")

@@ -1,0 +1,223 @@
+"""`cospec-server serve`: start Triton on the model repository, say when it is ready, and end it without a trace."""
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from cospec.config import SETTINGS_VARIABLE, Settings, load_settings
+from cospec.preflight import SHARED_MEMORY, check_ports, check_shared_memory, check_weights
+from cospec.triton_installation import ServeError, TritonInstallation, find_triton
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+EXIT_TIMEOUT = 4  # seconds that Triton may take to end its models
+KILL_TIMEOUT = 8  # seconds after which it is killed
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    settings: Path
+    model_repository: Path
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    host: str = "0.0.0.0"
+    verbose: bool = False
+
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        return (self.http_port, self.grpc_port, self.metrics_port)
+
+
+class TritonServer:
+    """A running Triton. As a context manager: ready inside, gone after."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        self._options = options
+        self._runtime = Path(tempfile.mkdtemp(prefix="cospec-"))
+        self._log = self._runtime / "triton.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "TritonServer":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def http_url(self) -> str:
+        return f"localhost:{self._options.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        return f"localhost:{self._options.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"localhost:{self._options.metrics_port}"
+
+    def start(self, timeout: float = 180.0) -> None:
+        """Check, start, and wait until every model is ready; raises `ServeError`, leaving nothing behind."""
+        try:
+            settings = load_settings(self._options.settings)
+            self._preflight(settings)
+            self._process = self._spawn(find_triton(self._runtime), settings)
+            self._wait_until_ready(timeout)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> int:
+        """Until the server ends; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End the server, its models and their shared memory. Safe to call twice."""
+        if self._process is not None:
+            self._terminate(self._process)
+            self._process = None
+        for region in SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    @property
+    def _shm_prefix(self) -> str:
+        return self._runtime.name.replace("-", "_")
+
+    def _preflight(self, settings: Settings) -> None:
+        check_ports(self._options.ports)
+        check_weights(settings, self._options.model_repository)
+        check_shared_memory(len(settings.model_names))
+
+    def _spawn(self, installation: TritonInstallation, settings: Settings) -> subprocess.Popen[bytes]:
+        with self._log.open("wb") as log:
+            return subprocess.Popen(
+                [str(installation.binary), *self._arguments(installation, settings)],
+                env=self._environment(installation),
+                stdin=subprocess.DEVNULL,
+                stdout=None if self._options.verbose else log,
+                stderr=subprocess.STDOUT if not self._options.verbose else None,
+                start_new_session=True,  # Ctrl-C is ours to handle: Triton must not lose its models before it ends
+                preexec_fn=_die_with_parent,
+            )
+
+    def _arguments(self, installation: TritonInstallation, settings: Settings) -> list[str]:
+        options = self._options
+        arguments = [
+            f"--model-repository={options.model_repository.resolve()}",
+            "--model-control-mode=explicit",
+            *(f"--load-model={name}" for name in settings.model_names),
+            "--disable-auto-complete-config",
+            f"--http-address={options.host}",
+            f"--grpc-address={options.host}",
+            f"--metrics-address={options.host}",
+            f"--http-port={options.http_port}",
+            f"--grpc-port={options.grpc_port}",
+            f"--metrics-port={options.metrics_port}",
+            # A BLS call holds one of these threads while it waits; the default of 32 caps the calls in flight.
+            f"--backend-config=python,thread-pool-size={settings.serving.bls_threads}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--exit-timeout-secs={EXIT_TIMEOUT}",
+            f"--allow-gpu-metrics={str(Path('/dev/nvidiactl').exists()).lower()}",
+        ]
+        if installation.backend_directory is not None:
+            arguments.append(f"--backend-directory={installation.backend_directory}")
+        return arguments
+
+    def _environment(self, installation: TritonInstallation) -> dict[str, str]:
+        environment = dict(os.environ)
+        environment[SETTINGS_VARIABLE] = str(self._options.settings.resolve())
+        _prepend(environment, "PYTHONPATH", PACKAGE_ROOT)
+        _prepend(environment, "PATH", Path(sys.executable).parent)  # where the stub finds its packages
+        for path in installation.library_paths:
+            _prepend(environment, "LD_LIBRARY_PATH", path)
+        # Several processes share the cores: a thread that waits must sleep, not spin.
+        environment.setdefault("OMP_WAIT_POLICY", "passive")
+        environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return environment
+
+    def _wait_until_ready(self, timeout: float) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + timeout
+        while not self._is_ready():
+            if self._process.poll() is not None:
+                raise ServeError(f"Triton ended while starting: {self._last_error()}")
+            if time.monotonic() > deadline:
+                raise ServeError(f"Triton was not ready after {timeout:.0f} s: {self._last_error()}")
+            time.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{self.http_url}/v2/health/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _last_error(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.is_file() else []
+        errors = [line for line in lines if line.startswith("E") or "Error" in line]
+        return (errors or lines or ["no output"])[-1].strip()[:500]
+
+    @staticmethod
+    def _terminate(process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(KILL_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            pass  # the group is killed below, whatever is left of it
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in sockets]
+
+
+def serve(options: ServeOptions) -> int:
+    """Run until Ctrl-C, SIGTERM or the server's own end; returns the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with TritonServer(options) as server:
+            print(
+                f"CoSpec is ready: HTTP http://{server.http_url}  gRPC {server.grpc_url}  "
+                f"metrics http://{server.metrics_url}/metrics",
+                flush=True,
+            )
+            return server.wait()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_parent() -> None:
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _prepend(environment: dict[str, str], name: str, path: Path) -> None:
+    rest = environment.get(name)
+    environment[name] = f"{path}{os.pathsep}{rest}" if rest else str(path)
