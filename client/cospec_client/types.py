@@ -1,0 +1,55 @@
+"""What a request brings back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PerfMetrics:
+    """How a request was served; times in milliseconds."""
+
+    rounds: int = 0
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+    mean_acceptance_length: float = 1.0
+    accepted_per_depth: tuple[int, ...] = ()
+    drafter_shares: Mapping[str, float] = field(default_factory=dict)
+    time_ms: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def parse(values: Mapping[str, Any]) -> "PerfMetrics":
+        """Names that this client does not know yet are left out."""
+        known = {name: values[name] for name in PerfMetrics.__dataclass_fields__ if name in values}
+        return PerfMetrics(**{**known, "accepted_per_depth": tuple(known.get("accepted_per_depth", ()))})
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One response of a stream. The last one carries `finish_reason` and `perf_metrics`."""
+
+    text: str
+    num_tokens: int  # output tokens since the chunk before
+    num_input_tokens: int
+    finish_reason: str | None = None  # stop | length | cancelled
+    stop_reason: str | None = None  # the stop word or end token that was met
+    perf_metrics: PerfMetrics | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A whole answer. Times in seconds, measured here; `ttft` counts to the first chunk with a token."""
+
+    text: str
+    num_input_tokens: int
+    num_output_tokens: int
+    finish_reason: str
+    stop_reason: str
+    perf_metrics: PerfMetrics
+    ttft: float
+    latency: float
+
+    @property
+    def tpot(self) -> float:
+        """Seconds per output token after the first: by tokens, never by chunks."""
+        return (self.latency - self.ttft) / max(1, self.num_output_tokens - 1)
