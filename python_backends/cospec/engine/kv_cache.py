@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LENGTH_BUCKET = 64  # attention reads whole buckets, so that few shapes occur
+LENGTH_BUCKET = 64  # on a GPU attention reads whole buckets, so that few shapes occur
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class KVCache:
     def select(self, slots: Sequence[int], positions: Tensor, longest: int) -> Entries:
         """`longest`: one past the highest entry that any row reads."""
         dense = all(slot == slots[0] + offset for offset, slot in enumerate(slots))
-        rounded = -(-longest // LENGTH_BUCKET) * LENGTH_BUCKET
+        bucket = LENGTH_BUCKET if self._entries.is_cuda else 1
+        rounded = -(-longest // bucket) * bucket
         return Entries(
             torch.tensor(slots, device=self._entries.device),
             slots[0] if dense else None,

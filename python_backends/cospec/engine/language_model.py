@@ -69,7 +69,14 @@ class LanguageModel:
         return F.rms_norm(hidden, self._norm_shape, weight, self.weights.architecture.norm_epsilon)
 
     def _attend(
-        self, index: int, layer: Layer, hidden: Tensor, cosines: Tensor, sines: Tensor, entries: Entries, mask: Tensor
+        self,
+        index: int,
+        layer: Layer,
+        hidden: Tensor,
+        cosines: Tensor,
+        sines: Tensor,
+        entries: Entries,
+        mask: Tensor | None,
     ) -> Tensor:
         shape = self.weights.architecture
         rows, width, _ = hidden.shape
@@ -77,13 +84,14 @@ class LanguageModel:
         rotated, values = heads.split([shape.query_heads + shape.kv_heads, shape.kv_heads], dim=2)
         if layer.query_key_norm is not None:
             rotated = F.rms_norm(rotated, (shape.head_dim,), None, shape.norm_epsilon) * layer.query_key_norm
-        rotated = rotated * cosines + _rotate_half(rotated) * sines
+        # The sines carry the signs of the rotated halves, so that one roll does what negating and joining would.
+        rotated = torch.addcmul(rotated * cosines, torch.roll(rotated, shape.head_dim // 2, -1), sines)
         queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=2)
         self.cache.write(index, entries, torch.cat([keys, values], dim=2))
         attended = self._attention(queries, index, entries, mask)
         return layer.output(attended)
 
-    def _attention(self, queries: Tensor, index: int, entries: Entries, mask: Tensor) -> Tensor:
+    def _attention(self, queries: Tensor, index: int, entries: Entries, mask: Tensor | None) -> Tensor:
         """The query heads of one KV head stand in one query sequence, so that keys and values are read once."""
         rows, width, heads, head_dim = queries.shape
         kv_heads = self.weights.architecture.kv_heads
@@ -99,9 +107,11 @@ class LanguageModel:
         gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
         return layer.down(F.silu(gate).mul_(up))
 
-    def _mask(self, block: Block, entries: Entries) -> Tensor:
-        """Additive [rows, 1, group * width, length]: 0 where an entry is seen, -inf elsewhere."""
+    def _mask(self, block: Block, entries: Entries) -> Tensor | None:
+        """Additive [rows, 1, group * width, length]: 0 where an entry is seen, -inf elsewhere; None: all are seen."""
         shape = self.weights.architecture
+        if block.tokens.numel() == 1 and entries.length == block.longest and shape.sliding_window is None:
+            return None
         columns = self._columns[: entries.length]
         unseen = columns > block.cache_positions[:, :, None]
         if block.hidden_entries is not None:
@@ -115,7 +125,3 @@ class LanguageModel:
         group = shape.query_heads // shape.kv_heads
         return mask.repeat(1, group, 1)[:, None] if block.tokens.shape[1] > 1 else mask[:, None]
 
-
-def _rotate_half(heads: Tensor) -> Tensor:
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat([-second, first], dim=-1)

@@ -70,7 +70,7 @@ def _restrict(scaled: Tensor, sampling: SamplingBatch) -> Tensor:
     """-inf outside the support of top-k, then of top-p within it. The most probable token always stays."""
     if sampling.top_k is None and sampling.top_p is None:
         return scaled
-    ordered, order = scaled.sort(-1, descending=True, stable=True)
+    ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(scaled.shape[-1], device=scaled.device)
     if sampling.top_k is not None:
         limit = sampling.top_k.masked_fill(sampling.top_k == 0, scaled.shape[-1])

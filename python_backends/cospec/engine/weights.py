@@ -140,7 +140,9 @@ def _query_key_norm(state: Mapping[str, Tensor], prefix: str, architecture: Arch
 
 
 def _rotary_tables(model: Any, num_positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """transformers' own rotary module, so that every kind of RoPE scaling is as trained."""
+    """transformers' own rotary module, so that every kind of RoPE scaling is as trained. The first half of the sines is
+    negated: it meets the second half of a head (`LanguageModel._attend`)."""
     positions = torch.arange(num_positions, device=like.device)[None]
     cosines, sines = model.model.rotary_emb(like[:1], positions)
-    return cosines[0].to(like.dtype), sines[0].to(like.dtype)
+    first, second = sines[0].chunk(2, dim=-1)
+    return cosines[0].to(like.dtype), torch.cat([-first, second], dim=-1).to(like.dtype)

@@ -1,0 +1,113 @@
+"""How long a step takes here, beside transformers' own eager forward with its KV cache, interleaved.
+
+    python -m cospec.engine.benchmark
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, DynamicCache
+from transformers.utils import logging
+
+from cospec.config import DEFAULT_REPOSITORY, ModelSettings, drafter_model, load_settings
+from cospec.engine.blocks import Part, assemble
+from cospec.engine.building import choose_device
+from cospec.engine.language_model import LanguageModel
+from cospec.engine.weights import load_weights
+
+CONTEXT = 128
+Step = Callable[[], object]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m cospec.engine.benchmark", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="medians in ms as JSON")
+    parser.add_argument("--repeats", type=int, default=100)
+    options = parser.parse_args(arguments)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    figures = {name: value * 1e3 for name, value in measure(options.repeats).items()}
+    if options.json:
+        print(json.dumps(figures))
+        return 0
+    for name in ("verifier_1_token", "verifier_8_tokens", "drafter_1_token"):
+        ours, theirs = figures[name], figures[f"transformers_{name}"]
+        print(f"{name:18} {ours:6.2f} ms   transformers {theirs:6.2f} ms   ratio {ours / theirs:.2f}")
+    return 0
+
+
+def measure(repeats: int) -> dict[str, float]:
+    """Seconds of each step; the threads are the settings' own, for both sides."""
+    settings = load_settings()
+    weights = DEFAULT_REPOSITORY / (settings.engine.verifier.weights or "verifier/1/weights")
+    drafter = DEFAULT_REPOSITORY / drafter_model(settings.drafters[0]) / "1" / "weights"
+    device = choose_device(settings.engine.device)
+    return {
+        **_compare("verifier", weights, settings.engine.verifier, device, (1, 8), repeats),
+        **_compare("drafter", drafter, settings.engine.drafter, device, (1,), repeats),
+    }
+
+
+def _compare(
+    role: str, weights: Path, settings: ModelSettings, device: torch.device, widths: tuple[int, ...], repeats: int
+) -> dict[str, float]:
+    torch.set_num_threads(settings.num_threads)
+    dtype = getattr(torch, settings.dtype)
+    ours = LanguageModel(load_weights(weights, dtype, device, settings.max_length), 1, settings.max_length)
+    theirs = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype).to(device).eval()
+    figures = {}
+    for width in widths:
+        name = f"{role}_{width}_token{'s' if width > 1 else ''}"
+        steps = {name: _our_step(ours, width), f"transformers_{name}": _their_step(theirs, width, device)}
+        figures.update(_interleaved(steps, repeats, device))
+    return figures
+
+
+def _interleaved(steps: dict[str, Step], repeats: int, device: torch.device) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(repeats + 5):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number >= 5:  # the first ones warm up
+                times[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in times.items()}
+
+
+def _our_step(model: LanguageModel, width: int) -> Step:
+    model.forward(assemble(model, [Part(0, 0, np.ones(CONTEXT, dtype=np.int32))]))
+    part = Part(0, CONTEXT, np.ones(width, dtype=np.int32))
+
+    def step() -> list[int]:
+        tokens: list[int] = model.logits(model.forward(assemble(model, [part]))[0]).argmax(-1).tolist()
+        return tokens
+
+    return step
+
+
+def _their_step(model: torch.nn.Module, width: int, device: torch.device) -> Step:
+    cache = DynamicCache()
+    with torch.inference_mode():
+        model(input_ids=torch.ones(1, CONTEXT, dtype=torch.int64, device=device), past_key_values=cache)
+    tokens = torch.ones(1, width, dtype=torch.int64, device=device)
+
+    def step() -> list[int]:
+        with torch.inference_mode():
+            logits = model(input_ids=tokens, past_key_values=cache).logits
+            cache.crop(-width)
+            chosen: list[int] = logits[0].argmax(-1).tolist()
+        return chosen
+
+    return step
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,163 @@
+"""Verifier and drafter engines: losslessness, sessions, and rows that cannot be served."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
+
+from cospec.engine.drafter import DrafterEngine
+from cospec.engine.verifier import VerifierEngine, match
+from cospec.engine.weights import WeightsError, load_weights
+from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, VerifyRow
+
+PROMPT = random_tokens(40, 9)
+GREEDY = SamplingParameters()
+
+
+def verify_row(session: int, held: int, tokens: np.ndarray, tree: DraftTree = DraftTree(), sampling=GREEDY) -> VerifyRow:  # type: ignore[no-untyped-def]  # noqa: B008
+    return VerifyRow(session, held, tokens[held:], tree, sampling)
+
+
+def generate(
+    verifier: VerifierEngine,
+    sampling: SamplingParameters,
+    count: int = 40,
+    drafter: DrafterEngine | None = None,
+    length: int = 4,
+) -> list[int]:
+    """As the orchestrator does it, with one sequence."""
+    tokens, held, drafted = PROMPT.tolist(), 0, 0
+    while len(tokens) < len(PROMPT) + count:
+        tree = DraftTree()
+        if drafter and held:
+            context = np.asarray(tokens[drafted:], dtype=np.int32)
+            [draft] = drafter.draft([DraftRow(1, drafted, context, length, sampling)])
+            tree = DraftTree.chain(draft.tokens, draft.confidences)
+        [result] = verifier.verify([verify_row(1, held, np.asarray(tokens, dtype=np.int32), tree, sampling)])
+        assert result.status is Status.OK
+        if len(tree):
+            drafted = len(tokens) + min(len(result.path), length - 1)
+        tokens += result.tokens
+        held = result.committed_length
+    verifier.release([1])
+    return tokens[len(PROMPT) : len(PROMPT) + count]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_speculation_changes_no_token(checkpoint: Directory, family: str, temperature: float) -> None:
+    verifier = verifier_engine(checkpoint(family))
+    sampling = SamplingParameters(temperature, seed=2**63 + 5)
+    plain = generate(verifier, sampling)
+    for drafter_family in (family, "qwen2"):  # one that is always right, one that hardly ever is
+        for length in (1, 3, 8):
+            drafter = drafter_engine(checkpoint(drafter_family))
+            assert generate(verifier, sampling, drafter=drafter, length=length) == plain
+
+
+def test_a_drafter_with_the_verifiers_weights_is_always_accepted_even_when_sampling(checkpoint: Directory) -> None:
+    verifier, drafter = verifier_engine(checkpoint("llama")), drafter_engine(checkpoint("llama"))
+    sampling = SamplingParameters(1.0, seed=4)
+    [first] = verifier.verify([verify_row(1, 0, PROMPT, sampling=sampling)])
+    tokens = np.append(PROMPT, first.tokens).astype(np.int32)
+    [draft] = drafter.draft([DraftRow(1, 0, tokens, 5, sampling)])
+    tree = DraftTree.chain(draft.tokens, draft.confidences)
+    [result] = verifier.verify([verify_row(1, first.committed_length, tokens, tree, sampling)])
+    assert result.path == (0, 1, 2, 3, 4)
+
+
+def test_a_tree_finds_the_verifiers_path_and_the_cache_follows_it(checkpoint: Directory) -> None:
+    verifier = verifier_engine(checkpoint("llama"))
+    plain = generate(verifier, GREEDY, 12)
+    [first] = verifier.verify([verify_row(1, 0, PROMPT)])
+    tokens = np.append(PROMPT, plain[:1]).astype(np.int32)
+    wrong = (plain[1] + 1) % 90
+    tree = DraftTree((wrong, plain[1], wrong, plain[2], plain[3]), (-1, -1, 0, 1, 3))
+    [result] = verifier.verify([verify_row(1, first.committed_length, tokens, tree)])
+    assert result.path == (1, 3, 4) and list(result.tokens) == plain[1:5]
+    tokens = np.append(tokens, result.tokens).astype(np.int32)
+    [after] = verifier.verify([verify_row(1, result.committed_length, tokens)])
+    assert list(after.tokens) == plain[5:6]
+
+
+def test_rows_together_get_what_each_gets_alone(checkpoint: Directory) -> None:
+    verifier = verifier_engine(checkpoint("mistral"))
+    prompts = [random_tokens(length, length) for length in (1, 5, 33, 60, 90)]
+    sampling = [SamplingParameters(temperature, seed=n) for n, temperature in enumerate((0.0, 1.0, 0.5, 0.0, 2.0))]
+    rows = [verify_row(n, 0, prompt, sampling=sampling[n]) for n, prompt in enumerate(prompts)]
+    together = verifier.verify(rows)
+    verifier.release(range(5))
+    assert [verifier.verify([row])[0] for row in rows] == together
+
+
+def test_drafts_of_unequal_length_together_are_what_each_is_alone(checkpoint: Directory) -> None:
+    drafter = drafter_engine(checkpoint("llama"))
+    lengths = [0, 1, 6, 3]
+    rows = [DraftRow(n, 0, random_tokens(5 + 20 * n, n), length, GREEDY, n == 2) for n, length in enumerate(lengths)]
+    together = drafter.draft(rows)
+    assert [len(result.tokens) for result in together] == lengths
+    assert together[2].context_log_likelihood < 0 == together[1].context_log_likelihood
+    for row, result in zip(rows, together, strict=True):
+        drafter.release([row.session_id])
+        [alone] = drafter.draft([row])
+        assert alone.tokens == result.tokens
+        assert alone.confidences == pytest.approx(result.confidences, rel=1e-3)
+
+
+def test_a_state_that_is_not_there_is_said_so_and_resending_mends_it(checkpoint: Directory) -> None:
+    verifier = verifier_engine(checkpoint("llama"))
+    [lost] = verifier.verify([verify_row(1, 30, PROMPT)])
+    assert (lost.status, lost.committed_length) == (Status.UNKNOWN_STATE, 0)
+    [first] = verifier.verify([verify_row(1, 0, PROMPT)])
+    [stale] = verifier.verify([verify_row(1, 12, PROMPT)])
+    assert (stale.status, stale.committed_length) == (Status.UNKNOWN_STATE, first.committed_length)
+    [again] = verifier.verify([verify_row(1, 0, PROMPT)])
+    assert again == first
+
+
+def test_the_same_session_twice_in_a_call_is_served_once(checkpoint: Directory) -> None:
+    row = verify_row(1, 0, PROMPT)
+    first, second = verifier_engine(checkpoint("llama")).verify([row, row])
+    assert (first.status, second.status) == (Status.OK, Status.UNKNOWN_STATE)
+
+
+def test_a_full_cache_is_an_answer_and_a_lease_that_ends_makes_room(checkpoint: Directory) -> None:
+    clock = Clock()
+    verifier = verifier_engine(checkpoint("llama"), num_slots=2, clock=clock)
+    results = verifier.verify([verify_row(n, 0, PROMPT) for n in range(3)])
+    assert [result.status for result in results] == [Status.OK, Status.OK, Status.NO_SLOT]
+    clock.now = 5.0
+    verifier.verify([verify_row(1, 0, PROMPT)])  # renews its lease
+    clock.now = 11.0
+    assert verifier.verify([verify_row(3, 0, PROMPT)])[0].status is Status.OK
+    assert verifier.verify([verify_row(0, 40, PROMPT)])[0].status is Status.UNKNOWN_STATE
+    verifier.release([1, 1, 77])
+    assert verifier.verify([verify_row(4, 0, PROMPT)])[0].status is Status.OK
+
+
+def test_what_does_not_fit_is_too_long_beside_rows_that_do(checkpoint: Directory) -> None:
+    long, short = verifier_engine(checkpoint("llama")).verify(
+        [verify_row(1, 0, random_tokens(198), DraftTree.chain([1, 2, 3], [])), verify_row(2, 0, PROMPT)]
+    )
+    assert (long.status, short.status) == (Status.TOO_LONG, Status.OK)
+
+
+def test_the_walk_stops_where_no_child_holds_the_verifiers_token() -> None:
+    tree = DraftTree((5, 6, 7), (-1, 0, 1))
+    assert match(tree, [5, 6, 9, 3]) == ([0, 1], [5, 6, 9])
+    assert match(tree, [4, 6, 7, 3]) == ([], [4])
+    assert match(DraftTree(), [4]) == ([], [4])
+
+
+def test_weights_that_are_missing_damaged_or_foreign_are_named(tmp_path, checkpoint: Directory) -> None:  # type: ignore[no-untyped-def]
+    def refusal() -> str:
+        with pytest.raises(WeightsError) as error:
+            load_weights(tmp_path, torch.float32, torch.device("cpu"), 64)
+        return str(error.value)
+
+    assert str(tmp_path) in refusal() and "missing" in refusal()
+    (tmp_path / "config.json").write_text((checkpoint("llama") / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(b"garbage")
+    assert "cannot be loaded" in refusal()
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    assert "'gpt2' is not one of llama" in refusal()

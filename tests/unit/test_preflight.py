@@ -1,0 +1,93 @@
+"""What keeps a server from starting is one sentence, before anything has started."""
+
+import json
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
+from cospec.cli import main
+from cospec.config import Settings
+from cospec.preflight import check_ports, check_shared_memory, check_weights
+from cospec.serve import free_ports
+from cospec.triton_installation import ServeError, check_python
+
+SETTINGS = Settings(drafters=("a",))
+
+
+def safetensors(body: bytes, declared: int) -> bytes:
+    header = json.dumps({"x": {"dtype": "U8", "shape": [declared], "data_offsets": [0, declared]}}).encode()
+    return struct.pack("<Q", len(header)) + header + body
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Weights that pass."""
+    for model in ("verifier", "drafter_a"):
+        directory = tmp_path / model / "1" / "weights"
+        directory.mkdir(parents=True)
+        (directory / "config.json").write_text("{}")
+        (directory / "tokenizer.json").write_text("{}")
+        (directory / "model.safetensors").write_bytes(safetensors(b"1234", 4))
+    return tmp_path
+
+
+def refusal(repository: Path) -> str:
+    with pytest.raises(ServeError) as error:
+        check_weights(SETTINGS, repository)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_good_weights_pass(repository: Path) -> None:
+    check_weights(SETTINGS, repository)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named(repository: Path, name: str) -> None:
+    (repository / "drafter_a" / "1" / "weights" / name).unlink()
+    assert "drafter_a" in refusal(repository) and "cospec-server train" in refusal(repository)
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678", safetensors(b"123", 4), safetensors(b"12345", 4), b"\xff" * 64])
+def test_damaged_weights_are_named(repository: Path, content: bytes) -> None:
+    (repository / "verifier" / "1" / "weights" / "model.safetensors").write_bytes(content)
+    assert "verifier/1/weights/model.safetensors is damaged" in refusal(repository)
+
+
+def test_a_damaged_configuration_is_named(repository: Path) -> None:
+    (repository / "verifier" / "1" / "weights" / "config.json").write_text("{")
+    assert "config.json is damaged" in refusal(repository)
+
+
+def test_a_taken_port_is_named() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(ServeError, match=f"port {port} cannot be used"):
+            check_ports([*free_ports(1), port])
+
+
+def test_an_impossible_port_is_named() -> None:
+    with pytest.raises(ServeError, match="port 70000 cannot be used"):
+        check_ports([70000])
+
+
+def test_too_little_shared_memory_is_said_with_what_is_needed() -> None:
+    with pytest.raises(ServeError, match=r"8000000 MiB are needed for 1000000 models"):
+        check_shared_memory(1_000_000)
+
+
+def test_an_unsupported_python_is_named() -> None:
+    with pytest.raises(ServeError, match=r"Python 3\.13 is not supported; use one of 3\.10, 3\.11, 3\.12"):
+        check_python((3, 13))
+
+
+def test_bad_settings_end_the_command_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = tmp_path / "cospec.yaml"
+    settings.write_text("engine: {device: tpu}")
+    assert main(["serve", "--settings", str(settings)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"cospec-server: {settings}: engine.device must be one of auto, cpu, cuda, got 'tpu'\n"
