@@ -1,6 +1,6 @@
 """The same weights in transformers, in a process of its own: plain and assisted generation, tokens per second.
 
-    python -m loadtests.baselines --threads 2 --dtype bfloat16 < prompts.jsonl
+python -m loadtests.baselines --threads 2 --dtype bfloat16 < prompts.jsonl
 """
 
 import argparse
@@ -41,10 +41,12 @@ def measure(prompts: Sequence[dict[str, str]], dtype: torch.dtype, max_tokens: i
     def generate(prompt: dict[str, str], **options: Any) -> float:
         inputs = tokenizer(prompt["prompt"], return_tensors="pt", return_token_type_ids=False)
         return _rate(
-            lambda: verifier.generate(
-                **inputs, max_new_tokens=max_tokens, min_new_tokens=max_tokens, do_sample=False, **options
-            ).shape[1]
-            - inputs["input_ids"].shape[1]
+            lambda: (
+                verifier.generate(
+                    **inputs, max_new_tokens=max_tokens, min_new_tokens=max_tokens, do_sample=False, **options
+                ).shape[1]
+                - inputs["input_ids"].shape[1]
+            )
         )
 
     generate(prompts[0])  # warm-up

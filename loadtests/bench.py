@@ -102,7 +102,9 @@ def _baselines(prompts: list[Prompt]) -> dict[str, float]:
 
 def _subprocess_json(module: str, *arguments: str, stdin: str = "") -> Any:
     """A process of its own, so that torch's threads are not there while the server is measured."""
-    result = subprocess.run([sys.executable, "-m", module, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-m", module, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(result.stdout)
 
 

@@ -33,23 +33,29 @@ def ratios(result: Result) -> dict[str, float]:
         "off over transformers generate": rate["off", 1] / result["baselines"]["transformers"],
         "off at concurrency 32 over 1": rate["off", 32] / rate["off", 1],
         "TPOT of off over the bare step": off["tpot_p50"] / steps["verifier_1_token"],
-        "step over transformers' step, verifier, 1 token": steps["verifier_1_token"] / steps["transformers_verifier_1_token"],
-        "step over transformers' step, verifier, 8 tokens": steps["verifier_8_tokens"] / steps["transformers_verifier_8_tokens"],
-        "step over transformers' step, drafter, 1 token": steps["drafter_1_token"] / steps["transformers_drafter_1_token"],
+        "step over transformers' step, verifier, 1 token": steps["verifier_1_token"]
+        / steps["transformers_verifier_1_token"],
+        "step over transformers' step, verifier, 8 tokens": steps["verifier_8_tokens"]
+        / steps["transformers_verifier_8_tokens"],
+        "step over transformers' step, drafter, 1 token": steps["drafter_1_token"]
+        / steps["transformers_drafter_1_token"],
     }
 
 
 def as_markdown(result: Result) -> str:
     lines = [
-        f"Machine: {result['machine']['processor']}. Greedy, {result['max_tokens']} tokens a request, medians of interleaved repeats.",
+        f"Machine: {result['machine']['processor']}. "
+        f"Greedy, {result['max_tokens']} tokens a request, medians of interleaved repeats.",
         "",
-        "| mode | concurrency | tokens/s | TTFT p50 ms | TPOT p50 ms | TPOT p99 ms | mean acceptance length | same text as off |",
+        "| mode | concurrency | tokens/s | TTFT p50 ms | TPOT p50 ms | TPOT p99 ms "
+        "| mean acceptance length | same text as off |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for cell in sorted(result["cells"], key=lambda cell: cell["concurrency"]):
         lines.append(
             f"| {cell['mode']} | {cell['concurrency']} | {cell['tokens_per_second']:.0f} | {cell['ttft_p50']:.1f} "
-            f"| {cell['tpot_p50']:.2f} | {cell['tpot_p99']:.2f} | {cell['mean_acceptance_length']:.2f} | {cell['identical']:.0%} |"
+            f"| {cell['tpot_p50']:.2f} | {cell['tpot_p99']:.2f} "
+            f"| {cell['mean_acceptance_length']:.2f} | {cell['identical']:.0%} |"
         )
     lines += [f"| {name} | 1 | {value:.0f} | | | | | |" for name, value in result["baselines"].items()]
     lines += ["", "| ratio | value |", "|---|---|"]
@@ -65,7 +71,9 @@ def plot(result: Result, path: Path) -> None:
         bars = {cell["mode"]: cell["tokens_per_second"] for cell in cells}
         if concurrency == 1:
             bars |= {name.replace(" ", "\n"): value for name, value in result["baselines"].items()}
-        drawn = axis.barh(list(bars), list(bars.values()), color=["C0" if name in ("off", "auto") else "C7" for name in bars])
+        drawn = axis.barh(
+            list(bars), list(bars.values()), color=["C0" if name in ("off", "auto") else "C7" for name in bars]
+        )
         axis.bar_label(drawn, fmt="%.0f", padding=2, fontsize=8)
         axis.set(title=f"concurrency {concurrency}", xlabel="tokens/s")
         axis.invert_yaxis()

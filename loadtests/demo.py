@@ -78,9 +78,7 @@ def compare(client: Client, prompt: Prompt) -> Row:
 
 
 def ask(client: Client, prompt: Prompt, speculation: str) -> Generation:
-    return client.generate(
-        prompt.text, max_tokens=MAX_TOKENS, temperature=0, speculation=speculation, ignore_eos=True
-    )
+    return client.generate(prompt.text, max_tokens=MAX_TOKENS, temperature=0, speculation=speculation, ignore_eos=True)
 
 
 def rate(generation: Generation) -> float:
@@ -90,7 +88,8 @@ def rate(generation: Generation) -> float:
 def table(rows: list[Row]) -> str:
     lines = [
         "",
-        f"{'domain':12}{'off tok/s':>11}{'on tok/s':>11}{'speed-up':>10}{'accepted':>10}  {'drafter':12}{'same text':>9}",
+        f"{'domain':12}{'off tok/s':>11}{'on tok/s':>11}{'speed-up':>10}{'accepted':>10}"
+        f"  {'drafter':12}{'same text':>9}",
     ]
     for row in rows:
         lines.append(

@@ -1,10 +1,10 @@
 """Client of a CoSpec server.
 
-    from cospec_client import Client
+from cospec_client import Client
 
-    with Client("localhost:8001") as client:
-        for chunk in client.stream("def fib(n):", max_tokens=48, temperature=0):
-            print(chunk.text, end="", flush=True)
+with Client("localhost:8001") as client:
+    for chunk in client.stream("def fib(n):", max_tokens=48, temperature=0):
+        print(chunk.text, end="", flush=True)
 """
 
 from cospec_client.client import Client

@@ -80,8 +80,9 @@ def _summary(generation: Generation) -> str:
     metrics = generation.perf_metrics
     drafters = ", ".join(f"{name} {share:.0%}" for name, share in metrics.drafter_shares.items()) or "none"
     return (
-        f"[{generation.num_output_tokens} tokens in {generation.latency:.2f} s, first after {generation.ttft * 1e3:.0f} ms,"
-        f" {generation.tpot * 1e3:.1f} ms a token; mean acceptance length {metrics.mean_acceptance_length:.2f};"
+        f"[{generation.num_output_tokens} tokens in {generation.latency:.2f} s,"
+        f" first after {generation.ttft * 1e3:.0f} ms, {generation.tpot * 1e3:.1f} ms a token;"
+        f" mean acceptance length {metrics.mean_acceptance_length:.2f};"
         f" drafters: {drafters}; {generation.finish_reason}]"
     )
 

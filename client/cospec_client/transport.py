@@ -78,9 +78,7 @@ class _Connection:
     def infer(self, inputs: Mapping[str, Any], timeout: float) -> Iterator[Outputs]:
         outputs = [InferRequestedOutput(name) for name in OUTPUTS]
         try:
-            self._client.async_stream_infer(
-                MODEL, _tensors(inputs), outputs=outputs, enable_empty_final_response=True
-            )
+            self._client.async_stream_infer(MODEL, _tensors(inputs), outputs=outputs, enable_empty_final_response=True)
         except InferenceServerException as error:
             raise from_triton(error) from None
         while True:

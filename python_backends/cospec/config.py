@@ -1,6 +1,6 @@
 """Settings: frozen dataclasses that mirror `cospec.yaml`, loaded strictly.
 
-An unknown key, a missing file or a bad value is a `SettingsError`, one sentence that names the path and what is allowed.
+An unknown key, a missing file or a bad value is a `SettingsError`, one sentence naming path and allowed values.
 """
 
 import dataclasses

@@ -1,7 +1,6 @@
 """What must hold before a server starts. Each check raises `ServeError` with one sentence that says what to do."""
 
 import json
-import os
 import shutil
 import socket
 import struct
@@ -65,7 +64,7 @@ def _check_json(path: Path) -> None:
 
 def _check_safetensors(path: Path) -> None:
     """A header of JSON, its length before it, then exactly the bytes that the header describes."""
-    size = os.path.getsize(path)
+    size = path.stat().st_size
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -75,7 +75,7 @@ def _input(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _as_text(config: Any) -> str:
-    text = text_format.MessageToString(config)
+    text: str = text_format.MessageToString(config)
     # Protobuf drops a zero, but Triton reads a missing max_batch_size as "complete it yourself".
     if config.max_batch_size == 0:
         text += "max_batch_size: 0\n"

@@ -176,10 +176,8 @@ class TritonServer:
     @staticmethod
     def _terminate(process: subprocess.Popen[bytes]) -> None:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(KILL_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            pass  # the group is killed below, whatever is left of it
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

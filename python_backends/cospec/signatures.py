@@ -28,7 +28,7 @@ class ModelSignature:
 
 
 class RowColumn(IntEnum):
-    """Columns of the input `row`: the whole numbers of one sequence. One tensor, since each tensor of a call costs time."""
+    """Columns of the input `row`: a sequence's whole numbers in one tensor, since each tensor of a call costs time."""
 
     OPERATION = 0
     SESSION_ID = 1  # uint64, as the int64 of the same bits

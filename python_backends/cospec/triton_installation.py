@@ -60,7 +60,9 @@ def libpython_directory() -> Path:
 def _wheel_directory() -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise ServeError("no tritonserver on PATH and no nvidia-pytriton installed; pip install 'cospec[server]' brings it")
+        raise ServeError(
+            "no tritonserver on PATH and no nvidia-pytriton installed; pip install 'cospec[server]' brings it"
+        )
     return Path(spec.origin).parent
 
 

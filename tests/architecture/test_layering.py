@@ -74,7 +74,9 @@ def test_imports_point_one_way(place: str) -> None:
 
 def test_every_package_has_a_rule() -> None:
     packages = {path.name for path in SERVER.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert packages == {Path(place).name for place in RULES if place.startswith("python_backends") and ".py" not in place}
+    assert packages == {
+        Path(place).name for place in RULES if place.startswith("python_backends") and ".py" not in place
+    }
 
 
 def test_shims_are_thin_and_drafters_share_one() -> None:
@@ -92,9 +94,8 @@ def test_files_are_short_and_named_after_their_idea() -> None:
 
 
 def test_client_and_server_agree_on_the_orchestrators_tensors() -> None:
-    from cospec_client import signatures as client
-
     from cospec.signatures import ORCHESTRATOR
+    from cospec_client import signatures as client
 
     kinds = {spec.name: spec.dtype.replace("STRING", "BYTES") for spec in ORCHESTRATOR.inputs}
     assert kinds == client.INPUTS

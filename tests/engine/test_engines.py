@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
-
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.verifier import VerifierEngine, match
 from cospec.engine.weights import WeightsError, load_weights
 from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, VerifyRow
+from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
 
 PROMPT = random_tokens(40, 9)
 GREEDY = SamplingParameters()
+NO_TREE = DraftTree()
 
 
-def verify_row(session: int, held: int, tokens: np.ndarray, tree: DraftTree = DraftTree(), sampling=GREEDY) -> VerifyRow:  # type: ignore[no-untyped-def]  # noqa: B008
+def verify_row(session: int, held: int, tokens: np.ndarray, tree: DraftTree = NO_TREE, sampling=GREEDY) -> VerifyRow:  # type: ignore[no-untyped-def]
     return VerifyRow(session, held, tokens[held:], tree, sampling)
 
 

@@ -1,14 +1,15 @@
 """Our forward against transformers' own, for every family."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
-from tiny import FAMILIES, Directory, load, random_tokens
-from transformers import AutoModelForCausalLM
-
 from cospec.engine.blocks import Part, assemble
 from cospec.engine.language_model import LanguageModel
 from cospec.speculation.types import DraftTree
+from tiny import FAMILIES, Directory, load, random_tokens
+from transformers import AutoModelForCausalLM
 
 TREE = DraftTree((5, 6, 7, 8, 9, 10), (-1, -1, 0, 0, 2, 1))
 PATHS = ([0], [1], [0, 2], [0, 3], [0, 2, 4], [1, 5])
@@ -39,7 +40,7 @@ def test_pieces_and_single_steps_over_the_cache_give_the_same_logits(checkpoint:
     tokens = random_tokens(40)
     model = load(checkpoint(family))
     bounds = [0, 17, 30, *range(31, 41)]
-    pieces = [run(model, Part(2, a, tokens[a:b]))[0] for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [run(model, Part(2, a, tokens[a:b]))[0] for a, b in itertools.pairwise(bounds)]
     assert_close(torch.cat(pieces), reference(checkpoint(family), tokens))
 
 

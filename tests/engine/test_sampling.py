@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from scipy import stats
-
 from cospec.engine.noise import gumbel_noise, hash_counters
 from cospec.engine.sampling import SamplingBatch, choose_tokens, confidences
 from cospec.speculation.types import SamplingParameters
+from scipy import stats
 
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([1.0, 0.2, -0.5, 2.0, 0.0, -1.0])

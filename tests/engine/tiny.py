@@ -6,6 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cospec.engine.drafter import DrafterEngine
+from cospec.engine.language_model import LanguageModel
+from cospec.engine.sessions import SessionTable
+from cospec.engine.verifier import VerifierEngine
+from cospec.engine.weights import load_weights
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -17,12 +22,6 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
-
-from cospec.engine.drafter import DrafterEngine
-from cospec.engine.language_model import LanguageModel
-from cospec.engine.sessions import SessionTable
-from cospec.engine.verifier import VerifierEngine
-from cospec.engine.weights import load_weights
 
 VOCAB = 97
 SHAPE = {
@@ -86,7 +85,9 @@ class Clock:
         return self.now
 
 
-def load(directory: Path, num_slots: int = 8, max_length: int = 200, dtype: torch.dtype = torch.float32) -> LanguageModel:
+def load(
+    directory: Path, num_slots: int = 8, max_length: int = 200, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
     weights = load_weights(directory, dtype, torch.device("cpu"), max_length)
     return LanguageModel(weights, num_slots, max_length)
 

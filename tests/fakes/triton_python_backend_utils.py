@@ -1,7 +1,7 @@
 """The part of Triton's `triton_python_backend_utils` that the shims use, as plain Python."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class ResponseSender:
 class InferenceRequest:
     """As a request that arrives; as a BLS request when `callees` knows the model."""
 
-    callees: dict[str, Any] = {}
+    callees: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class InferenceRequest:
 class Logger:
     """Collects warnings and errors."""
 
-    lines: list[str] = []
+    lines: ClassVar[list[str]] = []
 
     @classmethod
     def log_warn(cls, message: str) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from cospec_client import Client
-
 from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS
 from cospec.serve import ServeOptions, TritonServer, free_ports
+from cospec_client import Client
 
 
 def server_options(settings: Path = DEFAULT_SETTINGS) -> ServeOptions:

@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cospec_client import Client, CospecError
-
 from cospec.serve import TritonServer, free_ports
+from cospec_client import Client, CospecError
 
 PROMPT = "What are the treatments for Anemia ?"
 Post = Callable[..., tuple[int, Any]]
@@ -64,9 +63,7 @@ def test_a_verifier_reloaded_under_load_costs_no_answer(server: TritonServer, cl
     """Its KV cache is gone; requests resend their tokens and end with the same text."""
     expected = client.generate(PROMPT, max_tokens=150, temperature=0, ignore_eos=True).text
     with ThreadPoolExecutor(4) as pool:
-        jobs = [
-            pool.submit(client.generate, PROMPT, max_tokens=150, temperature=0, ignore_eos=True) for _ in range(4)
-        ]
+        jobs = [pool.submit(client.generate, PROMPT, max_tokens=150, temperature=0, ignore_eos=True) for _ in range(4)]
         time.sleep(0.3)
         assert post("/v2/repository/models/verifier/unload", {})[0] == 200
         deadline = time.monotonic() + 30

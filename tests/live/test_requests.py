@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cospec.serve import TritonServer
 from cospec_client import Client, InvalidRequest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
-
-from cospec.serve import TritonServer
 
 GENERATE = "/v2/models/orchestrator/generate"
 PROMPT = "def fib(n):"

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import triton_python_backend_utils as pb_utils
-from scripted import ScriptedDrafter, ScriptedVerifier
-
 from cospec.config import ServingSettings, Settings, drafter_model
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.callee import drafter_callee, verifier_callee
 from cospec.triton_io.orchestrator import Orchestrator
+from scripted import ScriptedDrafter, ScriptedVerifier
 
 
 def next_letter(tokens: Tokens[int]) -> int:

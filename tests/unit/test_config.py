@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings
 
 
@@ -28,7 +27,10 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
         ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, engine"),
         ("engine: {verifier: {dtype: int8}}", "engine.verifier.dtype must be one of float32, bfloat16, float16"),
         ("engine: {device: tpu}", "auto, cpu, cuda"),
-        ("engine: {verifier: {num_slots: 0}}", "engine.verifier.num_slots must be a whole number from 1 to 4096, got 0"),
+        (
+            "engine: {verifier: {num_slots: 0}}",
+            "engine.verifier.num_slots must be a whole number from 1 to 4096, got 0",
+        ),
         ("serving: {max_requests: true}", "serving.max_requests must be a whole number"),
         ("engine: {lease_seconds: soon}", "engine.lease_seconds must be a number"),
         ("drafters: [a, a]", "drafters must be a list of distinct names"),

@@ -26,7 +26,9 @@ def test_a_summary_pools_tokens_and_rounds() -> None:
 
 
 def test_repeats_are_summed_up_by_medians() -> None:
-    assert median_summary([Summary(1, 5, 3, 3, 1), Summary(9, 1, 3, 4, 2), Summary(2, 2, 3, 9, 3)]) == Summary(2, 2, 3, 4, 2)
+    assert median_summary([Summary(1, 5, 3, 3, 1), Summary(9, 1, 3, 4, 2), Summary(2, 2, 3, 9, 3)]) == Summary(
+        2, 2, 3, 4, 2
+    )
 
 
 def test_the_repository_holds_ten_prompts_of_each_domain() -> None:

@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 
 import pytest
-
 from cospec.cli import main
 from cospec.config import Settings
 from cospec.preflight import check_ports, check_shared_memory, check_weights

@@ -1,7 +1,6 @@
 """Every bad field is refused in one sentence that names field, value and limit."""
 
 import pytest
-
 from cospec.speculation.request import (
     InvalidRequest,
     RequestFields,

@@ -32,7 +32,9 @@ def decode(tokens: Tokens[int]) -> str:
     return "".join(chr(0x4E00 + token) for token in tokens)
 
 
-def make_request(prompt: tuple[int, ...] = (1, 2, 3), max_tokens: int = 20, mode: SpeculationMode = AUTO, **others: object):
+def make_request(
+    prompt: tuple[int, ...] = (1, 2, 3), max_tokens: int = 20, mode: SpeculationMode = AUTO, **others: object
+):
     return GenerationRequest(prompt, max_tokens, SamplingParameters(), mode, **others)  # type: ignore[arg-type]
 
 
@@ -104,7 +106,11 @@ def test_a_perfect_drafter_is_accepted_whole() -> None:
 
 
 def test_the_least_surprised_drafter_is_chosen_and_the_others_are_released() -> None:
-    drafters = {"a": ScriptedDrafter(counting, -3.0), "b": ScriptedDrafter(counting, -1.0), "c": ScriptedDrafter(wrong, -2.0)}
+    drafters = {
+        "a": ScriptedDrafter(counting, -3.0),
+        "b": ScriptedDrafter(counting, -1.0),
+        "c": ScriptedDrafter(wrong, -2.0),
+    }
     [sequence] = generate(make_loop(ScriptedVerifier(counting), drafters), make_request())
     assert sequence.drafter == "b"
     assert set(sequence.statistics.drafted_by) == {"b"}
@@ -158,7 +164,9 @@ def test_a_failing_verifier_is_tried_again_and_then_ends_the_request_with_its_er
     loop = make_loop(ScriptedVerifier(counting, failures=1), {"a": ScriptedDrafter(counting)})
     [sequence] = generate(loop, make_request())
     assert output(sequence) == expected((1, 2, 3), 20)
-    loop = make_loop(ScriptedVerifier(counting, failures=1000), {"a": ScriptedDrafter(counting)}, verifier_retry_seconds=0)
+    loop = make_loop(
+        ScriptedVerifier(counting, failures=1000), {"a": ScriptedDrafter(counting)}, verifier_retry_seconds=0
+    )
     [sequence] = generate(loop, make_request())
     assert sequence.error is not None and "verifier failed" in str(sequence.error)
 

@@ -1,7 +1,6 @@
 """Rows survive the way through Triton's arrays."""
 
 import numpy as np
-
 from cospec.speculation.types import (
     DraftResult,
     DraftRow,
@@ -48,7 +47,11 @@ def test_releases() -> None:
 
 
 def test_verify_results() -> None:
-    results = [VerifyResult(Status.OK, 9, (0, 2), (4, 6, 1)), VerifyResult(Status.NO_SLOT, 0), VerifyResult(Status.OK, 3, (), (0,))]
+    results = [
+        VerifyResult(Status.OK, 9, (0, 2), (4, 6, 1)),
+        VerifyResult(Status.NO_SLOT, 0),
+        VerifyResult(Status.OK, 3, (), (0,)),
+    ]
     assert codec.decode_verify_results(codec.encode_verify_results(results)) == results
 
 

@@ -3,10 +3,9 @@
 import itertools
 
 import pytest
+from cospec.speculation.text_stream import TextStream
 from hypothesis import given
 from hypothesis import strategies as st
-
-from cospec.speculation.text_stream import TextStream
 
 
 def decode(tokens) -> str:  # type: ignore[no-untyped-def]
@@ -38,7 +37,7 @@ def test_no_character_is_cut(text: str) -> None:
 
 
 def test_bytes_that_never_become_a_character_come_at_the_end() -> None:
-    pieces, _ = stream("abc".encode() + b"\xe6\xbc")
+    pieces, _ = stream(b"abc" + b"\xe6\xbc")
     assert pieces[2] == "c"
     assert pieces[-1].startswith("\ufffd")
 

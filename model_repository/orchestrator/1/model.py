@@ -1,4 +1,4 @@
-"""The orchestrator: the model that users call. Decoupled and asynchronous, so that one instance carries every request."""
+"""The orchestrator: the model that users call. Decoupled and asynchronous: one instance carries every request."""
 
 import asyncio
 from pathlib import Path

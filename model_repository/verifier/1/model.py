@@ -11,7 +11,9 @@ from cospec.triton_io.callee import verifier_callee
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         engine = load_settings().engine
-        self._callee = verifier_callee(build_verifier(engine, verifier_weights(engine, Path(args["model_repository"]).parent)))
+        self._callee = verifier_callee(
+            build_verifier(engine, verifier_weights(engine, Path(args["model_repository"]).parent))
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return self._callee.execute(requests)

@@ -1,6 +1,6 @@
 """How long a step takes here, beside transformers' own eager forward with its KV cache, interleaved.
 
-    python -m cospec.engine.benchmark
+python -m cospec.engine.benchmark
 """
 
 import argparse

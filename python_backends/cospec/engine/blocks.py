@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cospec.engine.language_model import Block, LanguageModel
-from cospec.speculation.types import NO_PARENT, DraftTree
+from cospec.speculation.types import NO_PARENT, DraftTree, TokenArray
 
 SHORT_CONTEXT = 32  # a longer one is prefilled on its own first: padding the other rows to it would cost more
 EMPTY_TREE = DraftTree()
@@ -19,7 +20,7 @@ class Part:
 
     slot: int
     start: int
-    context: np.ndarray  # int32 [>= 1]
+    context: TokenArray
     tree: DraftTree = EMPTY_TREE
 
     @property
@@ -78,7 +79,7 @@ def _hidden_entries(parts: Sequence[Part], width: int, longest: int, device: tor
     return torch.from_numpy(hidden).to(device)
 
 
-def ancestors(tree: DraftTree) -> np.ndarray:
+def ancestors(tree: DraftTree) -> NDArray[np.bool_]:
     """bool [nodes, nodes]: `[i, j]` when j is i or one of its ancestors."""
     seen = np.eye(len(tree), dtype=bool)
     for node, parent in enumerate(tree.parents):

@@ -20,7 +20,10 @@ class Entries:
 
 
 class KVCache:
-    """[layers, slots, max_length + 1, 2 * kv_heads, head_dim]: keys, then values. The last entry takes what padding writes."""
+    """[layers, slots, max_length + 1, 2 * kv_heads, head_dim]: keys, then values.
+
+    The last entry of a slot takes what padding writes.
+    """
 
     def __init__(
         self, num_layers: int, num_slots: int, max_length: int, kv_heads: int, head_dim: int, like: Tensor
@@ -57,6 +60,6 @@ class KVCache:
         return keys, values
 
     def move(self, slot: int, sources: Sequence[int], target: int) -> None:
-        """Copy the entries at `sources` to `target` and following, in all layers: an accepted path becomes committed."""
+        """Copy the entries at `sources` to `target` and following, in all layers: an accepted path is committed."""
         index = torch.tensor(sources, device=self._entries.device)
         self._entries[:, slot, target : target + len(sources)] = self._entries[:, slot].index_select(1, index)

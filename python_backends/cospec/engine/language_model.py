@@ -124,4 +124,3 @@ class LanguageModel:
         mask.masked_fill_(unseen, -torch.inf)
         group = shape.query_heads // shape.kv_heads
         return mask.repeat(1, group, 1)[:, None] if block.tokens.shape[1] > 1 else mask[:, None]
-

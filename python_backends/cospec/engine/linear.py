@@ -1,5 +1,5 @@
-"""Matrices of the forward pass. On a CPU, weights are repacked once into oneDNN's own layout: a step at low batch streams
-every weight from memory, and streams the packed layout about 1.5 times as fast (`python -m cospec.engine.benchmark`).
+"""Matrices of the forward pass. On a CPU, weights are repacked once into oneDNN's own layout: a step at low batch
+streams every weight from memory, and streams the packed layout about 1.5 times as fast.
 """
 
 from collections.abc import Callable

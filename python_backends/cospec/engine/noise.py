@@ -12,7 +12,7 @@ _MASK = 0xFFFF_FFFF
 
 
 def hash_counters(seeds: Tensor, positions: Tensor, vocab_size: int) -> Tensor:
-    """int64 [N, vocab_size], uniform in [0, 2**32). `seeds`: uint64 as the int64 of the same bits, [N]; `positions` [N]."""
+    """int64 [N, vocab_size], uniform in [0, 2**32). `seeds` [N]: uint64 as the int64 of the same bits."""
     low, high = seeds & _MASK, (seeds >> 32) & _MASK
     key = _mix(_mix(_mix(low) ^ high) ^ positions)
     tokens = torch.arange(vocab_size, device=seeds.device)

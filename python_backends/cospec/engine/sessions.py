@@ -13,7 +13,7 @@ class Session:
 
 
 class SessionTable:
-    """The lowest free slot first, so that live slots stay dense. A session unused for `lease_seconds` may lose its slot."""
+    """The lowest free slot first, so that live slots stay dense. A session unused for its lease may lose its slot."""
 
     def __init__(self, num_slots: int, lease_seconds: float, clock: Callable[[], float]) -> None:
         self._free = list(range(num_slots))

@@ -57,7 +57,8 @@ class VerifierEngine:
         ]
         choices = self._choose(parts, [rows[index] for _, index in ordered])
         return [
-            self._commit(session, part, chosen) for (session, _), part, chosen in zip(ordered, parts, choices, strict=True)
+            self._commit(session, part, chosen)
+            for (session, _), part, chosen in zip(ordered, parts, choices, strict=True)
         ]
 
     def _choose(self, parts: Sequence[Part], rows: Sequence[VerifyRow]) -> list[list[int]]:
@@ -87,7 +88,9 @@ def match(tree: DraftTree, chosen: Sequence[int]) -> tuple[list[int], list[int]]
     `chosen`: the verifier's token after the context, then after each node. Returns the accepted nodes, and the tokens
     gained: theirs, and the bonus token.
     """
-    children = {(parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))}
+    children = {
+        (parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))
+    }
     path: list[int] = []
     tokens = [chosen[0]]
     node = children.get((NO_PARENT, tokens[-1]))

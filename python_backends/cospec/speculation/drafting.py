@@ -47,7 +47,9 @@ class DrafterPool:
         lengths = [sequence.num_draft_tokens(default_length) for sequence in sequences]
         trees = [DraftTree()] * len(sequences)
         names = {sequence.drafter for sequence, length in zip(sequences, lengths, strict=True) if length}
-        await asyncio.gather(*(self._draft_with(name, sequences, lengths, trees) for name in self.available() if name in names))
+        await asyncio.gather(
+            *(self._draft_with(name, sequences, lengths, trees) for name in self.available() if name in names)
+        )
         return trees
 
     async def release(self, sequences: Rows[Sequence]) -> None:

@@ -136,9 +136,7 @@ def build_request(
     )
     mode = SpeculationMode.parse(sent.speculation or "auto", limits.drafters, limits.max_draft_tokens)
     stop_words = tuple(word for word in sent.stop_words or () if word)
-    return GenerationRequest(
-        prompt, max_tokens, sampling, mode, stop_words, bool(sent.ignore_eos), bool(sent.stream)
-    )
+    return GenerationRequest(prompt, max_tokens, sampling, mode, stop_words, bool(sent.ignore_eos), bool(sent.stream))
 
 
 def check_text(text: bytes) -> str:

@@ -5,8 +5,9 @@ process, and over Triton.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from collections.abc import Sequence as Rows
+from typing import Any
 
 from cospec.config import Settings
 from cospec.speculation.drafting import DrafterPool
@@ -146,7 +147,7 @@ class RoundLoop:
         except CalleeError as error:
             self._log_warning(f"the verifier keeps {len(sequences)} sessions until their lease ends: {error}")
 
-    def _in_background(self, work: "asyncio.Future[None] | object") -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)

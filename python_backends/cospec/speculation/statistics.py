@@ -9,13 +9,13 @@ STAGES = ("route", "draft", "verify", "other")
 
 @dataclass
 class RequestStatistics:
-    """`rounds` counts verifier passes after the prompt's own. A stage that a request shares with its group counts in full."""
+    """`rounds`: verifier passes after the prompt's own. A stage shared with a group counts in full for each request."""
 
     rounds: int = 0
     num_accepted_tokens: int = 0
     accepted_per_depth: list[int] = field(default_factory=list)
     drafted_by: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
 
     @property
     def num_draft_tokens(self) -> int:

@@ -6,6 +6,9 @@ from enum import IntEnum
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+TokenArray = NDArray[np.int32]
 
 NO_PARENT = -1  # a tree node that continues the last context token
 
@@ -60,11 +63,11 @@ class DraftTree:
 
 @dataclass(frozen=True)
 class VerifyRow:
-    """Check `tree` after `context`. The callee must hold exactly the first `committed_length` tokens of the sequence."""
+    """Check `tree` after `context`. The callee must hold exactly `committed_length` tokens of the sequence."""
 
     session_id: int  # uint64
     committed_length: int
-    context: np.ndarray  # int32 [>= 1]: the tokens from `committed_length` on; the first call sends the whole prompt
+    context: TokenArray  # int32 [>= 1]: the tokens from `committed_length` on; the first call sends the whole prompt
     tree: DraftTree
     sampling: SamplingParameters
 
@@ -79,11 +82,11 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class DraftRow:
-    """Continue the sequence by `num_draft_tokens`. The callee must hold at least `committed_length` tokens: it drops the rest."""
+    """Continue by `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the rest."""
 
     session_id: int  # uint64
     committed_length: int
-    context: np.ndarray  # int32 [>= 1]
+    context: TokenArray  # int32 [>= 1]
     num_draft_tokens: int  # 0: only read the context
     sampling: SamplingParameters
     score_context: bool = False

@@ -7,12 +7,26 @@ CONTEXT_LENGTH = 2048
 
 def new_verifier(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """23M parameters."""
-    return _llama(tokenizer, hidden_size=768, num_hidden_layers=3, intermediate_size=2048, num_attention_heads=12, num_key_value_heads=6)
+    return _llama(
+        tokenizer,
+        hidden_size=768,
+        num_hidden_layers=3,
+        intermediate_size=2048,
+        num_attention_heads=12,
+        num_key_value_heads=6,
+    )
 
 
 def new_drafter(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """2.5M parameters."""
-    return _llama(tokenizer, hidden_size=256, num_hidden_layers=2, intermediate_size=704, num_attention_heads=4, num_key_value_heads=2)
+    return _llama(
+        tokenizer,
+        hidden_size=256,
+        num_hidden_layers=2,
+        intermediate_size=704,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
 
 
 def _llama(tokenizer: PreTrainedTokenizerBase, **shape: int) -> LlamaForCausalLM:

@@ -30,8 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocab-size", type=int, default=4096)
     parser.add_argument("--pretrain-steps", type=int, default=1100, help="of 8,192 tokens (default: %(default)s)")
-    parser.add_argument("--pretrain-minutes", type=float, default=600, help="end earlier, with decay (default: %(default)s)")
-    parser.add_argument("--distill-steps", type=int, default=350, help="a drafter, of 4,096 tokens (default: %(default)s)")
+    parser.add_argument(
+        "--pretrain-minutes", type=float, default=600, help="end earlier, with decay (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--distill-steps", type=int, default=350, help="a drafter, of 4,096 tokens (default: %(default)s)"
+    )
     parser.add_argument("--distill-minutes", type=float, default=600, help="a drafter (default: %(default)s)")
     return parser
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -20,14 +21,14 @@ def generate_continuations(
     max_new_tokens: int,
     batch_size: int,
     seed: int,
-) -> list[np.ndarray]:
-    """Prompt and continuation of `num_prompts` random examples, every other batch greedy, the others sampled at T = 1."""
+) -> list[NDArray[np.int64]]:
+    """Prompt and continuation of `num_prompts` random examples, half of the batches greedy, half at T = 1."""
     prompts = _choose(tokenizer, examples, num_prompts, seed)
     # Neighbours of similar length need little padding.
     prompts.sort(key=len)
     batches = [prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
     torch.manual_seed(seed)
-    documents: list[np.ndarray] = []
+    documents: list[NDArray[np.int64]] = []
     for number, batch in enumerate(tqdm(batches, desc=f"continuing {examples[0].domain}", unit="batch")):
         documents += _continue(verifier, tokenizer, batch, max_new_tokens, sample=number % 2 == 1)
     return documents
@@ -47,7 +48,7 @@ def _continue(
     prompts: list[list[int]],
     max_new_tokens: int,
     sample: bool,
-) -> list[np.ndarray]:
+) -> list[NDArray[np.int64]]:
     tokenizer.pad_token, tokenizer.padding_side = tokenizer.eos_token, "left"
     padded = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

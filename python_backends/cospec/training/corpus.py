@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 DOMAINS = ("chat", "code", "literature", "math", "medicine")
@@ -51,27 +52,31 @@ def by_domain(examples: Sequence[Example]) -> dict[str, list[Example]]:
     return groups
 
 
-def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase) -> list[NDArray[np.int64]]:
     """Each example as `<s> prompt <sep> response </s>`, the form that the server completes."""
     prompts = tokenizer([example.prompt for example in examples])["input_ids"]
     responses = tokenizer([example.response for example in examples], add_special_tokens=False)["input_ids"]
     end = [tokenizer.eos_token_id]
-    return [np.asarray(prompt + response + end, dtype=np.int64) for prompt, response in zip(prompts, responses, strict=True)]
+    return [
+        np.asarray(prompt + response + end, dtype=np.int64) for prompt, response in zip(prompts, responses, strict=True)
+    ]
 
 
 class PackedStream:
     """An endless stream of rows of one domain: documents reshuffled each pass, concatenated, cut at `row_length`."""
 
-    def __init__(self, documents: Sequence[np.ndarray], row_length: int, seed: int) -> None:
+    def __init__(self, documents: Sequence[NDArray[np.int64]], row_length: int, seed: int) -> None:
         self.num_tokens = sum(len(document) for document in documents)
         self._rows = self._cut(documents, row_length, np.random.default_rng(seed))
 
-    def next_row(self) -> np.ndarray:
+    def next_row(self) -> NDArray[np.int64]:
         """[row_length] token ids."""
         return next(self._rows)
 
     @staticmethod
-    def _cut(documents: Sequence[np.ndarray], row_length: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def _cut(
+        documents: Sequence[NDArray[np.int64]], row_length: int, rng: np.random.Generator
+    ) -> Iterator[NDArray[np.int64]]:
         buffer = np.empty(0, dtype=np.int64)
         while True:
             shuffled = np.concatenate([documents[i] for i in rng.permutation(len(documents))])
@@ -91,7 +96,7 @@ class MixedBatches:
         self._num_rows = num_rows
         self._rng = np.random.default_rng(seed)
 
-    def next_batch(self) -> np.ndarray:
+    def next_batch(self) -> NDArray[np.int64]:
         """[num_rows, row_length] token ids."""
         chosen = self._rng.choice(len(self._streams), size=self._num_rows, p=self._shares)
         return np.stack([self._streams[i].next_row() for i in chosen])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -129,7 +130,7 @@ def _distill_domain(plan: TrainingPlan, domain: str, examples: list[Example]) ->
     _save(drafter, tokenizer, plan.work / drafter_model(domain))
 
 
-def _batches(documents: list[np.ndarray], seed: int) -> Callable[[], Tensor]:
+def _batches(documents: list[NDArray[np.int64]], seed: int) -> Callable[[], Tensor]:
     stream = PackedStream(documents, ROW_LENGTH, seed)
     return lambda: torch.from_numpy(np.stack([stream.next_row() for _ in range(DISTILL_ROWS)]))
 

@@ -73,7 +73,9 @@ class Orchestrator:
         self._rounds.submit(sequence)
         return sequence
 
-    async def _respond(self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender") -> None:
+    async def _respond(
+        self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"
+    ) -> None:
         prefix = "" if fields.exclude_input_in_output else fields.text_input
         num_sent = 0
         while not sequence.done:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from cospec.speculation.types import (
     VerifyRow,
 )
 
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def encode_verify(rows: Sequence[VerifyRow]) -> Arrays:
 
 def encode_draft(rows: Sequence[DraftRow]) -> Arrays:
     arrays = _encode_rows(rows)
-    arrays["row"][:, RowColumn.NUM_DRAFT_TOKENS] = [row.num_draft_tokens for row in rows]  # type: ignore[index]
-    arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]  # type: ignore[index]
+    arrays["row"][:, RowColumn.NUM_DRAFT_TOKENS] = [row.num_draft_tokens for row in rows]
+    arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]
     return arrays
 
 
@@ -136,7 +137,7 @@ def decode_draft_results(arrays: Arrays) -> list[DraftResult]:
                 Status(header[ResultColumn.STATUS]),
                 tuple(arrays["tokens"][index][:count].tolist()),
                 tuple(arrays["confidences"][index][:count].tolist()),
-                float(arrays["context_log_likelihood"][index][0]),  # type: ignore[arg-type]
+                float(arrays["context_log_likelihood"][index][0]),
             )
         )
     return results
@@ -167,9 +168,7 @@ def _sampling(whole: list[int], fractions: list[float]) -> SamplingParameters:
     )
 
 
-def _pad(
-    rows: Sequence[Sequence[float]] | Sequence[NDArray[np.generic]], dtype: type[np.generic] = np.int32
-) -> NDArray[np.generic]:
+def _pad(rows: Sequence[Sequence[float]] | Sequence[NDArray[Any]], dtype: type[np.generic] = np.int32) -> NDArray[Any]:
     """[rows, longest row, but at least 1]: Triton's Python backend mishandles tensors of size 0."""
     padded = np.full((len(rows), max(1, *map(len, rows))), PADDING, dtype=dtype)
     for target, row in zip(padded, rows, strict=True):
@@ -177,7 +176,7 @@ def _pad(
     return padded
 
 
-def _unpad(row: NDArray[np.generic]) -> NDArray[np.generic]:
+def _unpad(row: NDArray[Any]) -> NDArray[Any]:
     return row[row != PADDING]
 
 
