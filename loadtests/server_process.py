@@ -5,8 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
+
+SERVE = (str(Path(sys.executable).parent / "cospec-server"), "serve")
+START_TIMEOUT = 240.0  # seconds; the server's own limit is shorter and its message better
+STOP_TIMEOUT = 30.0
 
 
 class ServerFailed(RuntimeError):
@@ -14,22 +21,56 @@ class ServerFailed(RuntimeError):
 
 
 @contextlib.contextmanager
-def running_server(settings: Path | None = None) -> Iterator[str]:
-    """The gRPC address of a ready server. Raises `ServerFailed`."""
+def server_at(url: str | None, *arguments: str) -> Iterator[str]:
+    """`url` if there is one, else a server of our own."""
+    if url is not None:
+        yield url
+        return
+    with running_server(*arguments) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def running_server(
+    *arguments: str, command: Sequence[str] = SERVE, start_timeout: float = START_TIMEOUT
+) -> Iterator[str]:
+    """The gRPC address of a ready server, stopped at the end; `arguments` go to it. Raises `ServerFailed`."""
     http, grpc, metrics = _free_ports(3)
-    command = [str(Path(sys.executable).parent / "cospec-server"), "serve", "--host", "127.0.0.1"]
-    command += ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    if settings is not None:
-        command += ["--settings", str(settings)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
+    # Files, not pipes: a pipe that nobody reads fills up, and then the server stands still.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([*command, "--host", "127.0.0.1", *ports, *arguments], stdout=output, stderr=errors)
+        try:
+            _wait_until_ready(process, output, errors, start_timeout)
+            yield f"localhost:{grpc}"
+        finally:
+            _stop(process)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", output: IO[bytes], errors: IO[bytes], limit: float) -> None:
+    """Until the server prints the line that says so."""
+    deadline = time.monotonic() + limit
+    while b"\n" not in _written(output):
+        if process.poll() is not None:
+            sentence = _written(errors).decode(errors="replace").strip()
+            raise ServerFailed(sentence or f"the server ended with exit code {process.returncode}")
+        if time.monotonic() > deadline:
+            raise ServerFailed(f"the server was not ready after {limit:g} s")
+        time.sleep(0.05)
+
+
+def _written(file: IO[bytes]) -> bytes:
+    """What the server wrote so far. Position and file are shared with it: moving the one would move its writing."""
+    return Path(f"/proc/self/fd/{file.fileno()}").read_bytes()
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.send_signal(signal.SIGTERM)
     try:
-        assert process.stdout is not None and process.stderr is not None
-        if not process.stdout.readline():
-            raise ServerFailed(process.stderr.read().strip())
-        yield f"localhost:{grpc}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ with Client("localhost:8001") as client:
 
 from cospec_client.client import Client
 from cospec_client.errors import CospecError, InvalidRequest, RequestTimeout, ServerError, Unavailable
+from cospec_client.recording import Recorder
 from cospec_client.types import Chunk, Generation, PerfMetrics
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Generation",
     "InvalidRequest",
     "PerfMetrics",
+    "Recorder",
     "RequestTimeout",
     "ServerError",
     "Unavailable",

@@ -2,16 +2,24 @@
 
 import argparse
 import sys
+from typing import Any
 
 from cospec_client.client import DEFAULT_URL, Client
 from cospec_client.errors import CospecError, InvalidRequest
+from cospec_client.recording import Recorder
 from cospec_client.types import Generation
 
 EXAMPLES = """examples:
   cospec generate "def fib(n):" --max-tokens 48 --temperature 0
   cospec stream "What are the symptoms of asthma ?" --speculation off
   echo "Write a letter to a friend." | cospec generate -
-  cospec health"""
+  cospec health
+
+exit codes:
+  0  fine
+  1  the server failed, is full, or is not there
+  2  a value must change
+  130  Ctrl-C; the request is cancelled on the server"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -42,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     except CospecError as error:
         print(f"cospec: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(client: Client, options: argparse.Namespace) -> int:
@@ -52,27 +62,46 @@ def _run(client: Client, options: argparse.Namespace) -> int:
     prompt = sys.stdin.read().removesuffix("\n") if options.prompt == "-" else options.prompt
     request = {name: getattr(options, name) for name in _REQUEST_OPTIONS}
     if options.command == "stream":
-        for chunk in client.stream(prompt, **request):
-            print(chunk.text, end="", flush=True)
-        print()
-        return 0
-    generation = client.generate(prompt, **request)
-    print(generation.text)
+        generation = _show(client, prompt, request)
+    else:
+        generation = client.generate(prompt, **request)
+        print(generation.text)
     print(_summary(generation), file=sys.stderr)
     return 0
 
 
-_REQUEST_OPTIONS = ("max_tokens", "temperature", "top_k", "top_p", "seed", "stop_words", "speculation")
+def _show(client: Client, prompt: str, request: dict[str, Any]) -> Generation:
+    recorder = Recorder()
+    for chunk in client.stream(prompt, **request):
+        print(chunk.text, end="", flush=True)
+        recorder.add(chunk)
+    print()
+    return recorder.generation()
+
+
+_REQUEST_OPTIONS = (
+    "max_tokens",
+    "min_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "seed",
+    "stop_words",
+    "ignore_eos",
+    "speculation",
+)
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="the prompt; - reads it from stdin")
     parser.add_argument("--max-tokens", type=int, help="end after so many tokens")
+    parser.add_argument("--min-tokens", type=int, help="do not end before so many tokens")
     parser.add_argument("--temperature", type=float, help="0: always the most probable token (default: 1)")
     parser.add_argument("--top-k", type=int, help="only the k most probable tokens")
     parser.add_argument("--top-p", type=float, help="only the most probable tokens that make up this probability")
     parser.add_argument("--seed", type=int, help="same seed, same text")
     parser.add_argument("--stop", dest="stop_words", action="append", help="end before this text; may be given again")
+    parser.add_argument("--ignore-eos", action="store_true", help="go on past the model's own end, to --max-tokens")
     parser.add_argument("--speculation", help="auto, off or fixed:<drafter>:<k> (default: auto)")
 
 

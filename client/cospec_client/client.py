@@ -1,11 +1,12 @@
 """The client: `generate` for a whole answer, `stream` for its pieces as they come."""
 
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
+from cospec_client.recording import Recorder
 from cospec_client.transport import GrpcTransport, Outputs, Transport
 from cospec_client.types import Chunk, Generation, PerfMetrics
 
@@ -21,7 +22,7 @@ class Client:
     """
 
     def __init__(self, url: str = DEFAULT_URL, timeout: float = 120.0, transport: Transport | None = None) -> None:
-        """`timeout`: seconds to wait for each response."""
+        """`timeout`: seconds to wait for each response of a request, not for all of them together."""
         self._transport = transport or GrpcTransport(url, timeout)
 
     def __enter__(self) -> "Client":
@@ -32,24 +33,20 @@ class Client:
     ) -> None:
         self.close()
 
-    def stream(self, prompt: str, **options: Any) -> Iterator[Chunk]:
+    def stream(self, prompt: str, **options: Any) -> Generator[Chunk, None, None]:
         """Chunks as they come; closing the iterator early cancels the request on the server. Raises `CospecError`."""
         inputs = {"exclude_input_in_output": True, **options, "text_input": prompt, "stream": True}
         inputs |= dict.fromkeys(_RETURNED, True)
-        for outputs in self._transport.stream(inputs):
-            yield _chunk(outputs)
+        with closing(self._transport.stream(inputs)) as responses:  # ends with this iterator, not when it is collected
+            for outputs in responses:
+                yield _chunk(outputs)
 
     def generate(self, prompt: str, **options: Any) -> Generation:
         """The whole answer, with times measured here. Raises `CospecError`."""
-        started = time.perf_counter()
-        first: float | None = None
-        chunks = []
+        recorder = Recorder()
         for chunk in self.stream(prompt, **options):
-            if first is None and chunk.num_tokens:
-                first = time.perf_counter()
-            chunks.append(chunk)
-        ended = time.perf_counter()
-        return _generation(chunks, (first or ended) - started, ended - started)
+            recorder.add(chunk)
+        return recorder.generation()
 
     def is_ready(self) -> bool:
         return self._transport.is_ready()
@@ -75,17 +72,3 @@ def _chunk(outputs: Outputs) -> Chunk:
 
 def _text(outputs: Outputs, name: str) -> str | None:
     return outputs[name][0].decode("utf-8") if name in outputs else None
-
-
-def _generation(chunks: list[Chunk], ttft: float, latency: float) -> Generation:
-    last = chunks[-1]
-    return Generation(
-        text="".join(chunk.text for chunk in chunks),
-        num_input_tokens=last.num_input_tokens,
-        num_output_tokens=sum(chunk.num_tokens for chunk in chunks),
-        finish_reason=last.finish_reason or "",
-        stop_reason=last.stop_reason or "",
-        perf_metrics=last.perf_metrics or PerfMetrics(),
-        ttft=ttft,
-        latency=latency,
-    )

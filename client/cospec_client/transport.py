@@ -2,21 +2,23 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+from tritonclient.utils import InferenceServerException
 
-from cospec_client.errors import CospecError, RequestTimeout, from_triton
-from cospec_client.signatures import INPUTS, MODEL, OUTPUTS
+from cospec_client.errors import RequestTimeout, from_triton
+from cospec_client.request_tensors import request_tensors
+from cospec_client.signatures import MODEL, OUTPUTS
 
 Outputs = Mapping[str, "np.ndarray[Any, Any]"]
+READY_TIMEOUT = 5.0  # seconds that a health check may take at most
 
 
 class Transport(Protocol):
-    def stream(self, inputs: Mapping[str, Any]) -> Iterator[Outputs]:
+    def stream(self, inputs: Mapping[str, Any]) -> Generator[Outputs, None, None]:
         """The output tensors of each response. Closing the iterator early cancels the request."""
         ...
 
@@ -32,40 +34,54 @@ class GrpcTransport:
         self._url = url
         self._timeout = timeout
         self._idle: list[_Connection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
-    def stream(self, inputs: Mapping[str, Any]) -> Iterator[Outputs]:
+    def stream(self, inputs: Mapping[str, Any]) -> Generator[Outputs, None, None]:
+        tensors = request_tensors(inputs)  # first: a bad value needs no connection
         connection = self._take()
         finished = False
         try:
-            yield from connection.infer(inputs, self._timeout)
+            yield from connection.infer(tensors, self._timeout)
             finished = True
         finally:
-            if finished:
-                with self._lock:
-                    self._idle.append(connection)
-            else:
+            if not (finished and self._keep(connection)):
                 connection.cancel()
 
     def is_ready(self) -> bool:
         """Whether the orchestrator and all it needs are loaded."""
+        limit = min(self._timeout, READY_TIMEOUT)
         try:
             with InferenceServerClient(self._url) as client:
-                return bool(client.is_server_ready() and client.is_model_ready(MODEL))
+                return bool(
+                    client.is_server_ready(client_timeout=limit) and client.is_model_ready(MODEL, client_timeout=limit)
+                )
         except InferenceServerException:
             return False
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             connections, self._idle = self._idle, []
         for connection in connections:
             connection.cancel()
 
     def _take(self) -> "_Connection":
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                connection = self._idle.pop()
+            if connection.is_alive:
+                return connection
+            connection.cancel()  # the server went away while it was idle
         return _Connection(self._url)
+
+    def _keep(self, connection: "_Connection") -> bool:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+            return not self._closed
 
 
 class _Connection:
@@ -75,10 +91,15 @@ class _Connection:
         # Without this header an error is a bare sentence; with it, it keeps its status code.
         self._client.start_stream(self._receive, headers={"triton_grpc_error": "true"})
 
-    def infer(self, inputs: Mapping[str, Any], timeout: float) -> Iterator[Outputs]:
+    @property
+    def is_alive(self) -> bool:
+        """Of an idle connection: nothing may come between requests but the error that ended the stream."""
+        return self._results.empty()
+
+    def infer(self, tensors: list[InferInput], timeout: float) -> Iterator[Outputs]:
         outputs = [InferRequestedOutput(name) for name in OUTPUTS]
         try:
-            self._client.async_stream_infer(MODEL, _tensors(inputs), outputs=outputs, enable_empty_final_response=True)
+            self._client.async_stream_infer(MODEL, tensors, outputs=outputs, enable_empty_final_response=True)
         except InferenceServerException as error:
             raise from_triton(error) from None
         while True:
@@ -108,18 +129,3 @@ class _Connection:
         if isinstance(result, InferenceServerException):
             raise from_triton(result) from None
         return result
-
-
-def _tensors(inputs: Mapping[str, Any]) -> list[InferInput]:
-    return [_tensor(name, value) for name, value in inputs.items() if value is not None]
-
-
-def _tensor(name: str, value: Any) -> InferInput:
-    if name not in INPUTS:
-        raise CospecError(f"unknown option {name!r}; options: {', '.join(INPUTS)}")
-    values = list(value) if isinstance(value, (list, tuple)) else [value]
-    convert: Callable[[Any], Any] = lambda item: item.encode() if isinstance(item, str) else item  # noqa: E731
-    array = np.asarray([convert(item) for item in values], dtype=triton_to_np_dtype(INPUTS[name]))
-    tensor = InferInput(name, list(array.shape), INPUTS[name])
-    tensor.set_data_from_numpy(array)
-    return tensor

@@ -168,7 +168,7 @@ def _sampling(whole: list[int], fractions: list[float]) -> SamplingParameters:
     )
 
 
-def _pad(rows: Sequence[Sequence[float]] | Sequence[NDArray[Any]], dtype: type[np.generic] = np.int32) -> NDArray[Any]:
+def _pad(rows: Sequence[Any], dtype: type[np.generic] = np.int32) -> NDArray[Any]:
     """[rows, longest row, but at least 1]: Triton's Python backend mishandles tensors of size 0."""
     padded = np.full((len(rows), max(1, *(len(row) for row in rows))), PADDING, dtype=dtype)
     for target, row in zip(padded, rows, strict=True):
