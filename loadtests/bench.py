@@ -2,116 +2,151 @@
 
 import argparse
 import json
-import platform
+import os
 import random
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cospec_client import Client
+from cospec_client import Client, CospecError
 from tqdm import tqdm
 
-from loadtests.bench_plan import MAX_TOKENS, MODES, Cell, run_cell
+from loadtests.bench_plan import FULL, MODES, OFF, QUICK, Cell, Mode, Plan, run_cell
 from loadtests.bench_report import write_report
+from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
 from loadtests.metrics import median_summary
-from loadtests.server_process import running_server
+from loadtests.server_process import ServerFailed, server_at
 from loadtests.workload import Prompt, mixed_prompts
 
 RESULTS = Path(__file__).parent / "results"
-CONCURRENCIES = (1, 8, 32)
-REQUESTS_PER_CALLER = {1: 20, 8: 5, 32: 2}
-Cells = dict[tuple[str, int], list[Cell]]
+
+
+class BaselineFailed(RuntimeError):
+    """A measurement in a process of its own did not end well; the message is the end of its output."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    cells: dict[tuple[str, int], list[Cell]]  # (mode, concurrency) -> one cell a repeat
+    expected: dict[str, str]  # prompt -> text of `off` at concurrency 1
+    baselines: list[dict[str, float]]  # tokens per second, one a repeat
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="of every cell (default: %(default)s)")
-    parser.add_argument("--settings", type=Path, help="settings of the server (default: the shipped ones)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for bench.json, .md, .png")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of cells")
-    options = parser.parse_args(arguments)
-    with running_server(options.settings) as url, Client(url) as client:
-        cells, baselines = measure(client, options.repeats, options.seed)
-    steps = _subprocess_json("cospec.engine.benchmark", "--json")
-    result = collect(cells, baselines, steps)
+    options = build_parser().parse_args(arguments)
+    plan = QUICK if options.quick else FULL
+    plan = replace(plan, repeats=options.repeats or plan.repeats)
+    settings = read_settings(options.settings)
+    try:
+        with server_at(options.url, "--settings", str(options.settings)) as url, Client(url) as client:
+            measurements = measure(client, plan, options.seed, settings)
+        environment = {"COSPEC_SETTINGS": str(options.settings.resolve())}
+        steps = _subprocess_json("cospec.engine.benchmark", "--json", environment=environment)
+    except (ServerFailed, CospecError, BaselineFailed) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    result = collect(measurements, steps, plan, describe_environment(settings))
     write_report(result, options.output)
     print((options.output / "bench.md").read_text(encoding="utf-8"))
     return 0
 
 
-def measure(client: Client, repeats: int, seed: int) -> tuple[Cells, list[dict[str, float]]]:
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
+    parser.add_argument("--repeats", type=int, help=f"of every cell (default: {FULL.repeats}; quick: {QUICK.repeats})")
+    parser.add_argument("--url", help="gRPC address of a running server (default: start one)")
+    parser.add_argument(
+        "--settings", type=Path, default=DEFAULT_SETTINGS, help="settings of the server (default: the shipped ones)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for bench.json, .md, .png")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of cells")
+    return parser
+
+
+def measure(client: Client, plan: Plan, seed: int, settings: ServerSettings) -> Measurements:
     """Each repeat runs all cells in a new order, then transformers: drift of the machine falls on all alike."""
     prompts = mixed_prompts()
     order = random.Random(seed)
-    cells: Cells = {(mode.name, concurrency): [] for mode in MODES for concurrency in CONCURRENCIES}
+    pairs = [(mode, concurrency) for mode in MODES for concurrency in plan.requests_per_caller]
+    cells: dict[tuple[str, int], list[Cell]] = {(mode.name, concurrency): [] for mode, concurrency in pairs}
+    expected = _warm_up(client, plan, prompts)
     baselines = []
-    for mode in MODES:
-        run_cell(client, mode, 8, prompts[:8])  # warm-up
-    progress = tqdm(total=repeats * (len(cells) + 1), desc="benchmark", unit="cell")
-    for _ in range(repeats):
-        shuffled = [(mode, concurrency) for mode in MODES for concurrency in CONCURRENCIES]
-        order.shuffle(shuffled)
-        for mode, concurrency in shuffled:
-            cells[mode.name, concurrency].append(run_cell(client, mode, concurrency, _chosen(prompts, concurrency)))
+    with tqdm(total=plan.repeats * (len(pairs) + 1), desc="benchmark", unit="cell") as progress:
+        for _ in range(plan.repeats):
+            for mode, concurrency in _shuffled(order, pairs):
+                chosen = plan.prompts(prompts, concurrency)
+                cells[mode.name, concurrency].append(run_cell(client, mode, concurrency, chosen, plan.max_tokens))
+                progress.update()
+            baselines.append(_baselines(plan.prompts(prompts, 1), plan.max_tokens, settings))
             progress.update()
-        baselines.append(_baselines(prompts[: REQUESTS_PER_CALLER[1]]))
-        progress.update()
-    progress.close()
-    return cells, baselines
+    return Measurements(cells, expected, baselines)
 
 
-def collect(cells: Cells, baselines: list[dict[str, float]], steps: dict[str, float]) -> dict[str, Any]:
+def collect(
+    measurements: Measurements, steps: dict[str, float], plan: Plan, environment: dict[str, Any]
+) -> dict[str, Any]:
     """Everything that the report shows, as plain JSON."""
+    baselines = measurements.baselines
     return {
         "cells": [
             {
                 "mode": mode,
                 "concurrency": concurrency,
                 **vars(median_summary([cell.summary for cell in repeats])),
-                "identical": identical_share(repeats, cells["off", 1]),
+                "identical": identical_share(repeats, measurements.expected),
             }
-            for (mode, concurrency), repeats in cells.items()
+            for (mode, concurrency), repeats in measurements.cells.items()
         ],
         "baselines": {name: median(run[name] for run in baselines) for name in baselines[0]},
         "steps_ms": steps,
-        "machine": {"processor": _processor(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("cospec", "torch", "transformers", "nvidia-pytriton")},
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": plan.max_tokens,
+        "repeats": plan.repeats,
+        **environment,
     }
 
 
-def identical_share(repeats: list[Cell], reference: list[Cell]) -> float:
-    """Share of answers that are the text of `off` at concurrency 1."""
-    expected = {prompt: text for cell in reference for prompt, text in cell.texts.items()}
-    pairs = [(text, expected[prompt]) for cell in repeats for prompt, text in cell.texts.items() if prompt in expected]
-    return sum(text == other for text, other in pairs) / len(pairs)
+def identical_share(repeats: list[Cell], expected: dict[str, str]) -> float:
+    """Share of all answers that are the text of `off` at concurrency 1."""
+    return sum(cell.num_identical(expected) for cell in repeats) / sum(len(cell.texts) for cell in repeats)
 
 
-def _chosen(prompts: list[Prompt], concurrency: int) -> list[Prompt]:
-    count = concurrency * REQUESTS_PER_CALLER[concurrency]
-    return [prompts[index % len(prompts)] for index in range(count)]
+def _warm_up(client: Client, plan: Plan, prompts: list[Prompt]) -> dict[str, str]:
+    """Every mode in a small batch; then every prompt once with `off`, alone: the texts that the others must have."""
+    for mode in MODES:
+        run_cell(client, mode, 8, prompts[:8], plan.max_tokens)
+    return dict(run_cell(client, OFF, 1, prompts, plan.max_tokens).texts)
 
 
-def _baselines(prompts: list[Prompt]) -> dict[str, float]:
+def _shuffled(order: random.Random, pairs: list[tuple[Mode, int]]) -> list[tuple[Mode, int]]:
+    return order.sample(pairs, len(pairs))
+
+
+def _baselines(prompts: list[Prompt], max_tokens: int, settings: ServerSettings) -> dict[str, float]:
     lines = "\n".join(json.dumps({"domain": prompt.domain, "prompt": prompt.text}) for prompt in prompts)
-    return _subprocess_json("loadtests.baselines", "--max-tokens", str(MAX_TOKENS), stdin=lines)
+    threads = str(settings.num_threads)
+    arguments = ["--max-tokens", str(max_tokens), "--threads", threads, "--dtype", settings.dtype]
+    return _subprocess_json("loadtests.baselines", *arguments, stdin=lines)
 
 
-def _subprocess_json(module: str, *arguments: str, stdin: str = "") -> Any:
-    """A process of its own, so that torch's threads are not there while the server is measured."""
+def _subprocess_json(
+    module: str, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
+) -> dict[str, float]:
+    """What a module prints, from a process of its own: torch's threads are gone while the server is measured."""
+    command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(
-        [sys.executable, "-m", module, *arguments], input=stdin, stdout=subprocess.PIPE, text=True, check=True
+        command, input=stdin, capture_output=True, text=True, env={**os.environ, **(environment or {})}
     )
-    return json.loads(result.stdout)
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in info if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+    try:
+        if result.returncode == 0:
+            return dict(json.loads(result.stdout.splitlines()[-1]))
+    except (IndexError, ValueError):
+        pass
+    raise BaselineFailed(f"{module} (exit code {result.returncode}): {(result.stderr or result.stdout).strip()[-500:]}")
 
 
 if __name__ == "__main__":

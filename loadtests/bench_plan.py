@@ -11,7 +11,23 @@ from cospec_client import Client, Generation
 from loadtests.metrics import Sample, Summary, summarize
 from loadtests.workload import Prompt
 
-MAX_TOKENS = 64
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a benchmark runs. `requests_per_caller`: concurrency -> requests that each caller makes."""
+
+    repeats: int
+    max_tokens: int
+    requests_per_caller: dict[int, int]
+
+    def prompts(self, available: Sequence[Prompt], concurrency: int) -> list[Prompt]:
+        """The prompts of a cell, from the first on, again and again."""
+        count = concurrency * self.requests_per_caller[concurrency]
+        return [available[index % len(available)] for index in range(count)]
+
+
+FULL = Plan(repeats=5, max_tokens=64, requests_per_caller={1: 20, 8: 5, 32: 2})
+QUICK = Plan(repeats=1, max_tokens=32, requests_per_caller={1: 5, 8: 2, 32: 1})
 
 
 @dataclass(frozen=True)
@@ -25,8 +41,9 @@ class Mode:
         return self.speculation.format(domain=prompt.domain)
 
 
+OFF = Mode("off", "off")
 MODES = (
-    Mode("off", "off"),
+    OFF,
     Mode("fixed k=2", "fixed:{domain}:2"),
     Mode("fixed k=4", "fixed:{domain}:4"),
     Mode("fixed k=8", "fixed:{domain}:8"),
@@ -39,10 +56,14 @@ class Cell:
     """One mode at one concurrency, once."""
 
     summary: Summary
-    texts: dict[str, str]  # prompt -> greedy answer
+    texts: tuple[tuple[str, str], ...]  # (prompt, greedy answer) of every request
+
+    def num_identical(self, expected: dict[str, str]) -> int:
+        """Answers that are the expected one of their prompt."""
+        return sum(expected[prompt] == text for prompt, text in self.texts)
 
 
-def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Prompt]) -> Cell:
+def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Prompt], max_tokens: int) -> Cell:
     """Closed loop: `concurrency` callers share the prompts, each asking as soon as it has its answer."""
     remaining = list(reversed(prompts))
     lock = threading.Lock()
@@ -54,7 +75,7 @@ def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Pro
                 if not remaining:
                     return
                 prompt = remaining.pop()
-            answered.append((prompt, ask(client, mode, prompt)))
+            answered.append((prompt, ask(client, mode, prompt, max_tokens)))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
@@ -62,12 +83,12 @@ def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Pro
             future.result()
     seconds = time.perf_counter() - started
     samples = [_sample(generation) for _, generation in answered]
-    return Cell(summarize(samples, seconds), {prompt.text: generation.text for prompt, generation in answered})
+    return Cell(summarize(samples, seconds), tuple((prompt.text, generation.text) for prompt, generation in answered))
 
 
-def ask(client: Client, mode: Mode, prompt: Prompt) -> Generation:
+def ask(client: Client, mode: Mode, prompt: Prompt, max_tokens: int) -> Generation:
     return client.generate(
-        prompt.text, max_tokens=MAX_TOKENS, temperature=0, ignore_eos=True, speculation=mode.for_prompt(prompt)
+        prompt.text, max_tokens=max_tokens, temperature=0, ignore_eos=True, speculation=mode.for_prompt(prompt)
     )
 
 

@@ -43,9 +43,12 @@ def ratios(result: Result) -> dict[str, float]:
 
 
 def as_markdown(result: Result) -> str:
+    settings, processor = result["settings"], result["machine"]["processor"]
     lines = [
-        f"Machine: {result['machine']['processor']}. "
-        f"Greedy, {result['max_tokens']} tokens a request, medians of interleaved repeats.",
+        f"Machine: {processor}; {settings['dtype']}. Greedy, {result['max_tokens']} tokens a request,"
+        f" {result['repeats']} interleaved repeats, medians. Settings {settings['sha256'][:12]}; "
+        + ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number)
+        + ".",
         "",
         "| mode | concurrency | tokens/s | TTFT p50 ms | TPOT p50 ms | TPOT p99 ms "
         "| mean acceptance length | same text as off |",

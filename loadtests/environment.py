@@ -1,0 +1,67 @@
+"""Where a benchmark ran: the settings it measured, the versions, the machine."""
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "python_backends" / "cospec.yaml"
+PACKAGES = ("cospec", "torch", "transformers", "nvidia-pytriton", "tritonclient", "numpy")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What a comparison on the same weights must share with the server."""
+
+    path: Path
+    sha256: str
+    dtype: str  # of the verifier: float32 | bfloat16 | float16
+    num_threads: int  # of the verifier's process
+
+
+def read_settings(path: Path = DEFAULT_SETTINGS) -> ServerSettings:
+    """What `path` leaves out has the shipped value. Raises OSError if it cannot be read."""
+    content = path.read_bytes()
+    verifier = {**_verifier(DEFAULT_SETTINGS.read_bytes()), **_verifier(content)}
+    return ServerSettings(path, hashlib.sha256(content).hexdigest(), verifier["dtype"], verifier["num_threads"])
+
+
+def _verifier(content: bytes) -> dict[str, Any]:
+    engine = (yaml.safe_load(content) or {}).get("engine") or {}
+    return engine.get("verifier") or {}
+
+
+def describe_environment(settings: ServerSettings) -> dict[str, Any]:
+    """Plain JSON."""
+    return {
+        "settings": {"file": settings.path.name, "sha256": settings.sha256, "dtype": settings.dtype},
+        "machine": {
+            "processor": _processor(),
+            "memory_gib": round(_memory_bytes() / 2**30, 1),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # such as the wheel of Triton where Triton is installed
+        return None
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def _memory_bytes() -> int:
+    [line] = [line for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if "MemTotal" in line]
+    return int(line.split()[1]) * 1024
