@@ -31,6 +31,14 @@ _BY_STATUS: dict[str, type[CospecError]] = {
 
 
 def from_triton(error: InferenceServerException) -> CospecError:
-    """The one place where tritonclient's exceptions become ours."""
+    """The one place where tritonclient's exceptions become ours.
+
+    An error on a gRPC stream is a bare sentence, without a status: the orchestrator puts the status before it. (Triton's
+    header `triton_grpc_error` would bring the status, but a server of version 24.10 crashes when it is used.)
+    """
+    sentence = error.message() or str(error)
     status = str(error.status() or "").removeprefix("StatusCode.")
-    return _BY_STATUS.get(status, ServerError)(error.message() or str(error))
+    named, separator, rest = sentence.partition(": ")
+    if separator and named in _BY_STATUS:
+        status, sentence = named, rest
+    return _BY_STATUS.get(status, ServerError)(sentence)

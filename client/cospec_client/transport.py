@@ -88,8 +88,7 @@ class _Connection:
     def __init__(self, url: str) -> None:
         self._results: queue.Queue[InferResult | InferenceServerException] = queue.Queue()
         self._client = InferenceServerClient(url)
-        # Without this header an error is a bare sentence; with it, it keeps its status code.
-        self._client.start_stream(self._receive, headers={"triton_grpc_error": "true"})
+        self._client.start_stream(self._receive)
 
     @property
     def is_alive(self) -> bool:

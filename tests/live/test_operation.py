@@ -95,7 +95,6 @@ def test_a_reloaded_drafter_changes_no_text(client: Client, post: Post) -> None:
 
 def test_the_command_serves_says_so_in_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     http, grpc, metrics = free_ports(3)
-    regions = set(Path("/dev/shm").iterdir())
     command = [sys.executable, "-m", "cospec.cli", "serve", "--host", "127.0.0.1"]
     command += ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -105,6 +104,8 @@ def test_the_command_serves_says_so_in_one_line_and_leaves_nothing(tmp_path: Pat
         assert f"http://localhost:{http}" in line and f"localhost:{grpc}" in line and str(metrics) in line
         children = descendants(process.pid)
         assert len(children) >= 8
+        prefix = shared_memory_prefix(children)
+        assert list(Path("/dev/shm").glob(f"{prefix}*"))
     finally:
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
@@ -114,7 +115,15 @@ def test_the_command_serves_says_so_in_one_line_and_leaves_nothing(tmp_path: Pat
     while alive := [pid for pid in children if state(pid) != "Z"]:
         assert time.monotonic() < deadline, f"still running: {alive}"
         time.sleep(0.1)
-    assert set(Path("/dev/shm").iterdir()) <= regions
+    assert not list(Path("/dev/shm").glob(f"{prefix}*"))
+
+
+def shared_memory_prefix(pids: list[int]) -> str:
+    """What the server was told to call its regions."""
+    arguments = [item for pid in pids for item in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    option = "--backend-config=python,shm-region-prefix-name="
+    [prefix] = {item.removeprefix(option) for item in arguments if item.startswith(option)}
+    return prefix
 
 
 def descendants(pid: int) -> list[int]:

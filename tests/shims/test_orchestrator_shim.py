@@ -120,7 +120,7 @@ def test_a_bad_request_gets_its_sentence_and_the_others_go_on(orchestrator: Orch
     bad, good = make_request(max_tokens=0), make_request(max_tokens=5)
     serve(orchestrator, bad, good)
     assert error_of(bad).code() == pb_utils.TritonError.INVALID_ARG
-    assert error_of(bad).message() == "max_tokens must be from 1 to 1019 here, got 0"
+    assert error_of(bad).message() == "INVALID_ARGUMENT: max_tokens must be from 1 to 1019 here, got 0"
     assert len(text_of(good)) == 10
 
 

@@ -1,4 +1,7 @@
-"""Our exceptions to Triton's error codes: one sentence for the client, the traceback for the log."""
+"""Our exceptions to Triton's error codes: one sentence for the client, the traceback for the log.
+
+The status stands before the sentence too, since a gRPC stream drops the code and keeps the sentence.
+"""
 
 import triton_python_backend_utils as pb_utils
 
@@ -17,8 +20,8 @@ def error_response(error: BaseException) -> "pb_utils.InferenceResponse":
 def triton_error(error: BaseException) -> "pb_utils.TritonError":
     codes = pb_utils.TritonError
     if isinstance(error, InvalidRequest):
-        return codes(str(error), codes.INVALID_ARG)
+        return codes(f"INVALID_ARGUMENT: {error}", codes.INVALID_ARG)
     if isinstance(error, (Overloaded, CalleeError)):
-        return codes(str(error), codes.UNAVAILABLE)
+        return codes(f"UNAVAILABLE: {error}", codes.UNAVAILABLE)
     pb_utils.Logger.log_error(f"unexpected {type(error).__name__}: {error}")
     return codes("internal error; see the server's log", codes.INTERNAL)

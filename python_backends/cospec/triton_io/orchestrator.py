@@ -55,9 +55,7 @@ class Orchestrator:
             if sequence is not None:
                 sequence.cancelled = True
             pb_utils.Logger.log_verbose(traceback.format_exc())
-            sender.send(error_response(error))
-        finally:
-            sender.send(flags=FINAL)
+            sender.send(error_response(error), flags=FINAL)
 
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -102,4 +100,4 @@ class Orchestrator:
             raise sequence.error
         assert isinstance(sequence.finish, Finish)
         text = prefix + sequence.text.finish()
-        sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent))
+        sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent), flags=FINAL)
