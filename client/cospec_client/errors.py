@@ -33,8 +33,8 @@ _BY_STATUS: dict[str, type[CospecError]] = {
 def from_triton(error: InferenceServerException) -> CospecError:
     """The one place where tritonclient's exceptions become ours.
 
-    An error on a gRPC stream is a bare sentence, without a status: the orchestrator puts the status before it. (Triton's
-    header `triton_grpc_error` would bring the status, but a server of version 24.10 crashes when it is used.)
+    An error on a gRPC stream is a bare sentence, without a status: the orchestrator puts the status before it.
+    Triton's header `triton_grpc_error` would bring the status, but crashes a server of version 24.10.
     """
     sentence = error.message() or str(error)
     status = str(error.status() or "").removeprefix("StatusCode.")
