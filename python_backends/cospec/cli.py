@@ -1,4 +1,4 @@
-"""`cospec-server`: serve the model repository, render its configuration, train its models."""
+"""`cospec-server`: serve the model repository, render its configuration, compile and train its models."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start Triton and serve until Ctrl-C"))
     _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
+    _add_paths(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
     commands.add_parser("train", help="train tokenizer, verifier and drafters from corpora", add_help=False)
     return parser
 
@@ -44,6 +45,12 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         from cospec.render import main as render
 
         return render(options)
+    if options.command == "compile":
+        from cospec.config import load_settings
+        from cospec.engine.compiled import compile_missing
+
+        compile_missing(load_settings(options.settings), options.model_repository)
+        return 0
     from cospec.training.cli import main as train
 
     return train(rest)

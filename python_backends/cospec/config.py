@@ -41,6 +41,7 @@ class ModelSettings:
 
     weights: str = ""
     dtype: str = _one_of(DTYPES, "bfloat16")
+    head_dtype: str = _one_of(DTYPES, "float32")
     num_slots: int = _between(1, 4096, 64)
     max_length: int = _between(16, 1_000_000, 1024)
     num_threads: int = _between(1, 1024, 1)
@@ -50,6 +51,7 @@ class ModelSettings:
 @dataclass(frozen=True)
 class EngineSettings:
     device: str = _one_of(DEVICES, "auto")
+    compile: str = _one_of(("auto", "off"), "auto")
     verifier: ModelSettings = field(default_factory=ModelSettings)
     drafter: ModelSettings = field(default_factory=ModelSettings)
     lease_seconds: float = _between(1, 86400, 60.0)
@@ -84,6 +86,11 @@ class Settings:
     def model_names(self) -> tuple[str, ...]:
         """Every Triton model, callees before the orchestrator."""
         return ("verifier", *(drafter_model(name) for name in self.drafters), "orchestrator")
+
+    def weights(self, repository: Path) -> dict[str, Path]:
+        """Model name -> directory of its checkpoint, for the verifier and every drafter."""
+        drafters = {model: repository / model / "1" / "weights" for model in map(drafter_model, self.drafters)}
+        return {"verifier": repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
 
 
 def drafter_model(drafter: str) -> str:

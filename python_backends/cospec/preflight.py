@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from cospec.config import Settings, drafter_model
+from cospec.config import Settings
 from cospec.triton_installation import ServeError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -36,10 +36,7 @@ def check_shared_memory(num_models: int, directory: Path = SHARED_MEMORY) -> Non
 
 def check_weights(settings: Settings, repository: Path) -> None:
     """The files of every model: present, and readable as far as their headers tell."""
-    verifier = settings.engine.verifier.weights or "verifier/1/weights"
-    directories = [repository / verifier]
-    directories += [repository / drafter_model(name) / "1" / "weights" for name in settings.drafters]
-    for directory in directories:
+    for directory in settings.weights(repository).values():
         _check_directory(directory)
 
 

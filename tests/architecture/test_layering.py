@@ -17,7 +17,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
     "python_backends/cospec/engine": (
         {"config", "signatures", "speculation", "engine"},
-        {"numpy", "torch", "transformers"},
+        {"numpy", "torch", "transformers", "tqdm"},
     ),
     "python_backends/cospec/triton_io": (
         {"config", "signatures", "speculation", "triton_io"},
@@ -53,7 +53,7 @@ def imported(path: Path) -> set[str]:
 
 
 def layer(module: str) -> str:
-    """`cospec.engine.linear` -> engine; a client or load-test module -> its package."""
+    """`cospec.engine.weights` -> engine; a client or load-test module -> its package."""
     parts = module.split(".")
     return parts[1] if parts[0] == "cospec" and len(parts) > 1 else parts[0]
 

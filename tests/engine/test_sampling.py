@@ -86,7 +86,6 @@ def test_the_end_token_is_banned_where_it_may_not_be() -> None:
 
 
 def test_confidence_is_the_probability_of_the_choice() -> None:
-    batch = SamplingBatch.from_parameters([SamplingParameters(0.0), SamplingParameters(2.0)], CPU)
-    found = confidences(LOGITS.repeat(2, 1), torch.tensor([3, 1]), batch)
+    found = confidences(LOGITS.repeat(2, 1), torch.tensor([3, 1]), torch.tensor([0.0, 2.0]))
     expected = torch.stack([LOGITS.softmax(-1)[3], (LOGITS / 2).softmax(-1)[1]])
     torch.testing.assert_close(found, expected)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from cospec.config import load_settings
-from cospec.engine.building import verifier_weights
 from cospec.engine.vocabulary import load_vocabulary
 from cospec.triton_io.orchestrator import Orchestrator
 
@@ -13,7 +12,7 @@ from cospec.triton_io.orchestrator import Orchestrator
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         settings = load_settings()
-        weights = verifier_weights(settings.engine, Path(args["model_repository"]).parent)
+        weights = settings.weights(Path(args["model_repository"]).parent)["verifier"]
         self._orchestrator = Orchestrator(settings, load_vocabulary(weights))
 
     async def execute(self, requests: list[Any]) -> None:

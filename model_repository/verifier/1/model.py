@@ -4,16 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from cospec.config import load_settings
-from cospec.engine.building import build_verifier, verifier_weights
+from cospec.engine.building import build_verifier
 from cospec.triton_io.callee import verifier_callee
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        engine = load_settings().engine
-        self._callee = verifier_callee(
-            build_verifier(engine, verifier_weights(engine, Path(args["model_repository"]).parent))
-        )
+        settings = load_settings()
+        weights = settings.weights(Path(args["model_repository"]).parent)["verifier"]
+        self._callee = verifier_callee(build_verifier(settings.engine, weights))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return self._callee.execute(requests)

@@ -15,11 +15,11 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging
 
-from cospec.config import DEFAULT_REPOSITORY, ModelSettings, drafter_model, load_settings
+from cospec.config import DEFAULT_REPOSITORY, EngineSettings, ModelSettings, drafter_model, load_settings
 from cospec.engine.blocks import Part, assemble
-from cospec.engine.building import choose_device
+from cospec.engine.building import build_model
+from cospec.engine.compiled import compile_missing
 from cospec.engine.language_model import LanguageModel
-from cospec.engine.weights import load_weights
 
 CONTEXT = 128
 Step = Callable[[], object]
@@ -45,27 +45,25 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(repeats: int) -> dict[str, float]:
     """Seconds of each step; the threads are the settings' own, for both sides."""
     settings = load_settings()
-    weights = DEFAULT_REPOSITORY / (settings.engine.verifier.weights or "verifier/1/weights")
-    drafter = DEFAULT_REPOSITORY / drafter_model(settings.drafters[0]) / "1" / "weights"
-    device = choose_device(settings.engine.device)
+    compile_missing(settings, DEFAULT_REPOSITORY)
+    weights = settings.weights(DEFAULT_REPOSITORY)
+    drafter = drafter_model(settings.drafters[0])
     return {
-        **_compare("verifier", weights, settings.engine.verifier, device, (1, 8), repeats),
-        **_compare("drafter", drafter, settings.engine.drafter, device, (1,), repeats),
+        **_compare("verifier", weights["verifier"], settings.engine, settings.engine.verifier, (1, 8), repeats),
+        **_compare("drafter", weights[drafter], settings.engine, settings.engine.drafter, (1,), repeats),
     }
 
 
 def _compare(
-    role: str, weights: Path, settings: ModelSettings, device: torch.device, widths: tuple[int, ...], repeats: int
+    role: str, weights: Path, engine: EngineSettings, settings: ModelSettings, widths: tuple[int, ...], repeats: int
 ) -> dict[str, float]:
-    torch.set_num_threads(settings.num_threads)
-    dtype = getattr(torch, settings.dtype)
-    ours = LanguageModel(load_weights(weights, dtype, device, settings.max_length), 1, settings.max_length)
-    theirs = AutoModelForCausalLM.from_pretrained(weights, dtype=dtype).to(device).eval()
+    ours = build_model(engine, settings, weights)
+    theirs = AutoModelForCausalLM.from_pretrained(weights, dtype=getattr(torch, settings.dtype)).to(ours.device).eval()
     figures = {}
     for width in widths:
         name = f"{role}_{width}_token{'s' if width > 1 else ''}"
-        steps = {name: _our_step(ours, width), f"transformers_{name}": _their_step(theirs, width, device)}
-        figures.update(_interleaved(steps, repeats, device))
+        steps = {name: _our_step(ours, width), f"transformers_{name}": _their_step(theirs, width, ours.device)}
+        figures.update(_interleaved(steps, repeats, ours.device))
     return figures
 
 
@@ -83,11 +81,12 @@ def _interleaved(steps: dict[str, Step], repeats: int, device: torch.device) -> 
 
 
 def _our_step(model: LanguageModel, width: int) -> Step:
-    model.forward(assemble(model, [Part(0, 0, np.ones(CONTEXT, dtype=np.int32))]))
+    model.logits(assemble(model, [Part(0, 0, np.ones(CONTEXT, dtype=np.int32))]))
     part = Part(0, CONTEXT, np.ones(width, dtype=np.int32))
+    every = [range(width)]
 
     def step() -> list[int]:
-        tokens: list[int] = model.logits(model.forward(assemble(model, [part]))[0]).argmax(-1).tolist()
+        tokens: list[int] = model.logits(assemble(model, [part], every)).argmax(-1).tolist()
         return tokens
 
     return step

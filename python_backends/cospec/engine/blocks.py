@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from cospec.engine.language_model import Block, LanguageModel
+from cospec.engine.forward import Block
+from cospec.engine.language_model import LanguageModel
 from cospec.speculation.types import NO_PARENT, DraftTree, TokenArray
 
 SHORT_CONTEXT = 32  # a longer one is prefilled on its own first: padding the other rows to it would cost more
@@ -32,18 +34,23 @@ class Part:
     def end(self) -> int:
         return self.first_node + len(self.tree)
 
+    @property
+    def choices(self) -> range:
+        """The columns after which a token is to be chosen: the last of the context, and every node."""
+        return range(len(self.context) - 1, self.end - self.start)
+
 
 def prefill(model: LanguageModel, part: Part, chunk: int) -> Part:
     """Read a long context up to its last token, `chunk` tokens at a time; returns what is left to read."""
     while len(part.context) > SHORT_CONTEXT:
         size = min(chunk, len(part.context) - 1)
-        model.forward(assemble(model, [Part(part.slot, part.start, part.context[:size])]))
+        model.logits(assemble(model, [Part(part.slot, part.start, part.context[:size])]))
         part = Part(part.slot, part.start + size, part.context[size:], part.tree)
     return part
 
 
-def assemble(model: LanguageModel, parts: Sequence[Part]) -> Block:
-    """`parts` in the order of their slots."""
+def assemble(model: LanguageModel, parts: Sequence[Part], wanted: Sequence[range] | None = None) -> Block:
+    """`wanted`: for each part, the columns whose logits are asked for; by default its `choices`."""
     width = max(part.end - part.start for part in parts)
     tokens = np.zeros((len(parts), width), dtype=np.int64)
     positions = np.zeros_like(tokens)
@@ -56,27 +63,37 @@ def assemble(model: LanguageModel, parts: Sequence[Part]) -> Block:
         positions[row, :length] = cache_positions[row, :length]
         if len(part.tree):
             positions[row, context:length] = part.first_node - 1 + np.asarray(part.tree.node_depths())
-    longest = max(part.end for part in parts)
-    device = model.device
-    return Block(
-        torch.from_numpy(tokens).to(device),
-        torch.from_numpy(positions).to(device),
-        [part.slot for part in parts],
-        torch.from_numpy(cache_positions).to(device),
-        longest,
-        _hidden_entries(parts, width, longest, device),
+    columns = wanted or [part.choices for part in parts]
+    arrays = (
+        tokens,
+        positions,
+        cache_positions,
+        np.asarray([part.slot for part in parts]),
+        np.asarray([part.start for part in parts]),
+        _relatives(parts, width),
     )
+    longest = max(part.end for part in parts)
+    flat = np.asarray([row * width + column for row, chosen in enumerate(columns) for column in chosen])
+    return Block(*map(model.tensor, arrays), model.cache.columns(longest), model.tensor(flat))
 
 
-def _hidden_entries(parts: Sequence[Part], width: int, longest: int, device: torch.device) -> torch.Tensor | None:
-    """Nodes of other branches; None when every tree is a chain, for which order alone decides."""
-    if all(part.tree.is_chain() for part in parts):
-        return None
-    hidden = np.zeros((len(parts), width, longest), dtype=bool)
+def next_tokens(model: LanguageModel, slots: Tensor, tokens: Tensor, positions: Tensor, longest: int) -> Block:
+    """One token a row, behind what its slot holds; each tensor int64 [rows]."""
+    column, places = tokens[:, None], positions[:, None]
+    alone = torch.ones((len(tokens), 1, 1), dtype=torch.bool, device=model.device)
+    rows = torch.arange(len(tokens), device=model.device)
+    return Block(column, places, places, slots, positions, alone, model.cache.columns(longest), rows)
+
+
+def _relatives(parts: Sequence[Part], width: int) -> NDArray[np.bool_]:
+    """bool [parts, width, width]: in a chain, what stands before; in a tree, ancestors. Padding sees all: it is finite."""
+    relatives = np.repeat(np.tri(width, dtype=bool)[None], len(parts), axis=0)
     for row, part in enumerate(parts):
-        first, count = len(part.context), len(part.tree)
-        hidden[row, first : first + count, part.first_node : part.end] = ~ancestors(part.tree)
-    return torch.from_numpy(hidden).to(device)
+        first, end = len(part.context), part.end - part.start
+        if not part.tree.is_chain():
+            relatives[row, first:end, first:end] = ancestors(part.tree)
+        relatives[row, end:] = True
+    return relatives
 
 
 def ancestors(tree: DraftTree) -> NDArray[np.bool_]:

@@ -6,26 +6,35 @@ from pathlib import Path
 import torch
 
 from cospec.config import EngineSettings, ModelSettings
+from cospec.engine.artefacts import artefact_path, wants_artefacts
+from cospec.engine.compiled import load_forward
 from cospec.engine.drafter import DrafterEngine
-from cospec.engine.language_model import LanguageModel
+from cospec.engine.language_model import LanguageModel, Step
 from cospec.engine.sessions import SessionTable
 from cospec.engine.verifier import VerifierEngine
-from cospec.engine.weights import WeightsError, load_weights
+from cospec.engine.weights import WeightsError, load_with
 
 
-def verifier_weights(engine: EngineSettings, repository: Path) -> Path:
-    return repository / (engine.verifier.weights or "verifier/1/weights")
+def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path) -> LanguageModel:
+    """Raises `WeightsError`."""
+    loaded = load_with(settings, weights, choose_device(engine.device))
+    if settings.max_length > loaded.architecture.max_positions:
+        raise WeightsError(
+            f"{weights}: max_length is {settings.max_length}, "
+            f"but the model knows {loaded.architecture.max_positions} positions"
+        )
+    return LanguageModel(loaded, settings.num_slots, settings.max_length, _compiled(engine, settings, weights))
 
 
 def build_verifier(engine: EngineSettings, weights: Path) -> VerifierEngine:
     """Raises `WeightsError`."""
-    model = _build_model(engine, engine.verifier, weights)
+    model = build_model(engine, engine.verifier, weights)
     return VerifierEngine(model, _sessions(engine, engine.verifier), engine.verifier.prefill_chunk)
 
 
 def build_drafter(engine: EngineSettings, weights: Path) -> DrafterEngine:
     """Raises `WeightsError`."""
-    model = _build_model(engine, engine.drafter, weights)
+    model = build_model(engine, engine.drafter, weights)
     return DrafterEngine(model, _sessions(engine, engine.drafter), engine.drafter.prefill_chunk)
 
 
@@ -35,15 +44,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _build_model(engine: EngineSettings, settings: ModelSettings, weights: Path) -> LanguageModel:
-    torch.set_num_threads(settings.num_threads)
-    loaded = load_weights(weights, getattr(torch, settings.dtype), choose_device(engine.device), settings.max_length)
-    if settings.max_length > loaded.architecture.max_positions:
-        raise WeightsError(
-            f"{weights}: max_length is {settings.max_length}, "
-            f"but the model knows {loaded.architecture.max_positions} positions"
-        )
-    return LanguageModel(loaded, settings.num_slots, settings.max_length)
+def _compiled(engine: EngineSettings, settings: ModelSettings, weights: Path) -> Step | None:
+    """The artefact, if it was made: by `cospec-server compile`, which `serve` runs first."""
+    if not wants_artefacts(engine):
+        return None
+    path = artefact_path(weights, settings)
+    return load_forward(path) if path.exists() else None
 
 
 def _sessions(engine: EngineSettings, settings: ModelSettings) -> SessionTable:

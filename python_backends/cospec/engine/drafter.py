@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cospec.engine.blocks import Part, assemble, prefill
+from cospec.engine.blocks import Part, assemble, next_tokens, prefill
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch, choose_tokens, confidences
 from cospec.engine.sessions import Session, SessionTable
@@ -24,9 +25,17 @@ class _Draft:
     confidences: list[float] = field(default_factory=list)
     log_likelihood: float = 0.0
 
-    def next_part(self) -> Part:
-        """The last drafted token, behind what the session holds."""
-        return Part(self.session.slot, self.session.length, np.asarray(self.tokens[-1:], dtype=np.int32))
+    @property
+    def length(self) -> int:
+        return self.row.num_draft_tokens
+
+
+class _Step(NamedTuple):
+    """One guess of every row that still goes on."""
+
+    tokens: Tensor  # int64 [rows]
+    logits: Tensor  # float32 [rows, vocab]
+    temperature: Tensor | None  # float32 [rows]
 
 
 class DrafterEngine:
@@ -39,7 +48,7 @@ class DrafterEngine:
         """One result per row, in order; a row that cannot be served does not hold up the others."""
         opened = [self._open(row) for row in rows]
         drafts = {item.session.slot: item for item in opened if isinstance(item, _Draft)}
-        self._generate([drafts[slot] for slot in sorted(drafts)])
+        self._generate(sorted(drafts.values(), key=lambda draft: -draft.length))
         served = {id(draft) for draft in drafts.values()}
         return [self._result(item, served) for item in opened]
 
@@ -65,27 +74,44 @@ class DrafterEngine:
             return DraftResult(Status.UNKNOWN_STATE)
         return DraftResult(Status.OK, tuple(item.tokens), tuple(item.confidences), item.log_likelihood)
 
+    @torch.inference_mode()
     def _generate(self, drafts: list[_Draft]) -> None:
+        """`drafts`, the longest first: those that go on are then always the first ones."""
         if not drafts:
             return
-        for draft in drafts:
-            draft.session.length = draft.row.committed_length
         parts = [self._read(draft) for draft in drafts]
-        active = drafts
-        while True:
-            hidden = self._model.forward(assemble(self._model, parts))
-            last = hidden[range(len(parts)), [len(part.context) - 1 for part in parts]]
-            for draft, part in zip(active, parts, strict=True):
-                draft.session.length = part.end
-            pending = [index for index, draft in enumerate(active) if len(draft.tokens) < draft.row.num_draft_tokens]
-            if not pending:
-                return
-            active = [active[index] for index in pending]
-            self._choose(active, last[pending])
-            active = [draft for draft in active if len(draft.tokens) < draft.row.num_draft_tokens]
-            if not active:
-                return
-            parts = [draft.next_part() for draft in active]
+        logits = self._model.logits(assemble(self._model, parts))
+        sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
+        slots = self._model.tensor(np.asarray([part.slot for part in parts]))
+        positions = self._model.tensor(np.asarray([part.end for part in parts]))
+        longest = max(part.end for part in parts)
+        steps: list[_Step] = []
+        for number in range(drafts[0].length):
+            going_on = sum(draft.length > number for draft in drafts)
+            if number:
+                read = positions[:going_on] + (number - 1)
+                tokens = steps[-1].tokens[:going_on]
+                logits = self._model.logits(next_tokens(self._model, slots[:going_on], tokens, read, longest + number))
+            steps.append(self._choose(logits[:going_on], positions[:going_on] + number, sampling.first(going_on)))
+        self._record(drafts, parts, steps)
+
+    def _choose(self, logits: Tensor, positions: Tensor, sampling: SamplingBatch) -> _Step:
+        tokens = choose_tokens(logits, positions, sampling, self._model.end_tokens)
+        return _Step(tokens, logits, sampling.temperature)
+
+    def _record(self, drafts: Sequence[_Draft], parts: Sequence[Part], steps: Sequence[_Step]) -> None:
+        for draft, part in zip(drafts, parts, strict=True):
+            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess was not read
+        if not steps:
+            return
+        chosen = [draft for number in range(len(steps)) for draft in drafts if draft.length > number]
+        tokens = torch.cat([step.tokens for step in steps])
+        logits = torch.cat([step.logits for step in steps])
+        temperatures = [step.temperature for step in steps if step.temperature is not None]
+        probabilities = confidences(logits, tokens, torch.cat(temperatures) if temperatures else None)
+        for draft, token, probability in zip(chosen, tokens.tolist(), probabilities.tolist(), strict=True):
+            draft.tokens.append(token)
+            draft.confidences.append(probability)
 
     def _read(self, draft: _Draft) -> Part:
         row = draft.row
@@ -97,18 +123,6 @@ class DrafterEngine:
 
     def _score(self, part: Part) -> float:
         """Mean log-likelihood of the context's tokens after the first, in nats."""
-        logits = self._model.logits(self._model.forward(assemble(self._model, [part]))[0, :-1])
+        logits = self._model.logits(assemble(self._model, [part], [range(len(part.context) - 1)]))
         targets = torch.from_numpy(part.context[1:].astype(np.int64)).to(logits.device)
         return float(logits.log_softmax(-1).gather(-1, targets[:, None]).mean())
-
-    @torch.inference_mode()
-    def _choose(self, drafts: Sequence[_Draft], hidden: Tensor) -> None:
-        """Draft one token each. `hidden` [drafts, hidden size] at the last token read."""
-        logits = self._model.logits(hidden)
-        sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
-        positions = torch.tensor([draft.session.length for draft in drafts], device=self._model.device)
-        tokens = choose_tokens(logits, positions, sampling, self._model.end_tokens)
-        probabilities = confidences(logits, tokens, sampling).tolist()
-        for draft, token, probability in zip(drafts, tokens.tolist(), probabilities, strict=True):
-            draft.tokens.append(token)
-            draft.confidences.append(probability)

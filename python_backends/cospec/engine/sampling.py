@@ -4,7 +4,7 @@ y_t = argmax_v(logits_v / T + G(seed, t, v)) over the support left by top-k, the
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from cospec.engine.noise import gumbel_noise
 from cospec.speculation.types import SamplingParameters
 
 
-@dataclass(frozen=True)
-class SamplingBatch:
+class SamplingBatch(NamedTuple):
     """Parameters of N choices, each tensor [N]; `None` where no row needs the rule."""
 
     temperature: Tensor | None
@@ -39,6 +38,10 @@ class SamplingBatch:
             tensor([row.eos_allowed_from for row in rows], torch.int64, any(row.eos_allowed_from for row in rows)),
         )
 
+    def first(self, count: int) -> "SamplingBatch":
+        """Of the first `count` rows."""
+        return SamplingBatch(*(None if tensor is None else tensor[:count] for tensor in self))
+
 
 def choose_tokens(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end_tokens: Sequence[int]) -> Tensor:
     """int64 [N]: the token at each absolute position. `logits` [N, V] is float32 and may be overwritten."""
@@ -53,10 +56,10 @@ def choose_tokens(logits: Tensor, positions: Tensor, sampling: SamplingBatch, en
     return supported.add_(noise.masked_fill_(greedy[:, None], 0.0)).argmax(-1)
 
 
-def confidences(logits: Tensor, tokens: Tensor, sampling: SamplingBatch) -> Tensor:
+def confidences(logits: Tensor, tokens: Tensor, temperature: Tensor | None) -> Tensor:
     """float32 [N]: the probability of each chosen token, at the request's temperature, or at 1 when greedy."""
-    if sampling.temperature is not None:
-        logits = logits / sampling.temperature.masked_fill(sampling.temperature == 0, 1.0)[:, None]
+    if temperature is not None:
+        logits = logits / temperature.masked_fill(temperature == 0, 1.0)[:, None]
     chosen = logits.gather(-1, tokens[:, None]).squeeze(-1)
     return (chosen - logits.logsumexp(-1)).exp()
 

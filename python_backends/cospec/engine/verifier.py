@@ -64,15 +64,13 @@ class VerifierEngine:
     def _choose(self, parts: Sequence[Part], rows: Sequence[VerifyRow]) -> list[list[int]]:
         """For each row, the verifier's token after the context, then after each node."""
         block = assemble(self._model, parts)
-        hidden = self._model.forward(block)
-        row_index = [row for row, part in enumerate(parts) for _ in range(1 + len(part.tree))]
-        columns = [len(part.context) - 1 + offset for part in parts for offset in range(1 + len(part.tree))]
-        logits = self._model.logits(hidden[row_index, columns])
-        sampling = SamplingBatch.from_parameters([rows[row].sampling for row in row_index], self._model.device)
-        positions = block.positions[row_index, columns] + 1
+        logits = self._model.logits(block)
+        repeated = [row.sampling for row, part in zip(rows, parts, strict=True) for _ in part.choices]
+        sampling = SamplingBatch.from_parameters(repeated, self._model.device)
+        positions = block.positions.flatten()[block.wanted] + 1
         with torch.inference_mode():
             tokens = iter(choose_tokens(logits, positions, sampling, self._model.end_tokens).tolist())
-        return [[next(tokens) for _ in range(1 + len(part.tree))] for part in parts]
+        return [[next(tokens) for _ in part.choices] for part in parts]
 
     def _commit(self, session: Session, part: Part, chosen: list[int]) -> VerifyResult:
         path, tokens = match(part.tree, chosen)

@@ -6,27 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from cospec.engine.linear import Linear, prepare_linear
+from cospec.config import ModelSettings
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 class WeightsError(ValueError):
     """Weights that are missing, damaged or of a family that we do not know; the message names the path."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    attention_norm: Tensor
-    qkv: Linear
-    query_key_norm: Tensor | None  # [query heads + kv heads, head_dim] (Qwen3)
-    output: Linear
-    mlp_norm: Tensor
-    gate_up: Linear
-    down: Linear
 
 
 @dataclass(frozen=True)
@@ -43,18 +32,60 @@ class Architecture:
     end_tokens: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Weights:
-    architecture: Architecture
-    embedding: Tensor  # [vocab, hidden]
-    layers: tuple[Layer, ...]
-    final_norm: Tensor
-    head: Linear
+class Layer(nn.Module):
+    """One decoder layer; matrices that read the same input are joined, so that they are one product."""
+
+    def __init__(self, state: Mapping[str, Tensor], prefix: str, architecture: Architecture) -> None:
+        super().__init__()
+        attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+        self.attention_norm = _frozen(state[f"{prefix}input_layernorm.weight"])
+        self.qkv = _linear(state, *(f"{attention}{name}_proj" for name in "qkv"))
+        self.query_key_norm = _query_key_norm(state, attention, architecture)
+        self.output = _linear(state, f"{attention}o_proj")
+        self.mlp_norm = _frozen(state[f"{prefix}post_attention_layernorm.weight"])
+        self.gate_up = _linear(state, f"{mlp}gate_proj", f"{mlp}up_proj")
+        self.down = _linear(state, f"{mlp}down_proj")
+
+
+class Weights(nn.Module):
+    """All that a forward needs to know of a checkpoint."""
+
     cosines: Tensor  # [positions, head_dim]
     sines: Tensor
 
+    def __init__(
+        self,
+        architecture: Architecture,
+        state: Mapping[str, Tensor],
+        rotary_tables: tuple[Tensor, Tensor],
+        head_dtype: torch.dtype,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.embedding = _frozen(state["model.embed_tokens.weight"])  # [vocab, hidden]
+        self.layers = nn.ModuleList(
+            Layer(state, f"model.layers.{index}.", architecture) for index in range(architecture.num_layers)
+        )
+        self.final_norm = _frozen(state["model.norm.weight"].to(head_dtype))
+        self.head = _linear(state, "lm_head" if "lm_head.weight" in state else "model.embed_tokens").to(head_dtype)
+        self.register_buffer("cosines", rotary_tables[0])
+        self.register_buffer("sines", rotary_tables[1])
 
-def load_weights(directory: Path, dtype: torch.dtype, device: torch.device, num_positions: int) -> Weights:
+
+def load_with(settings: ModelSettings, directory: Path, device: torch.device) -> Weights:
+    """As the settings say, which from now on also give this process its number of threads. Raises `WeightsError`."""
+    torch.set_num_threads(settings.num_threads)
+    dtype, head_dtype = getattr(torch, settings.dtype), getattr(torch, settings.head_dtype)
+    return load_weights(directory, dtype, device, settings.max_length, head_dtype)
+
+
+def load_weights(
+    directory: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_positions: int,
+    head_dtype: torch.dtype = torch.float32,
+) -> Weights:
     """Raises `WeightsError`."""
     if not (directory / "config.json").is_file():
         raise WeightsError(f"{directory}: no weights here: config.json is missing")
@@ -66,7 +97,7 @@ def load_weights(directory: Path, dtype: torch.dtype, device: torch.device, num_
         raise
     except Exception as error:  # every library below has its own exceptions for a damaged file
         raise WeightsError(f"{directory}: weights cannot be loaded: {' '.join(str(error).split())[:200]}") from error
-    return _convert(model, config, num_positions)
+    return _convert(model, config, num_positions, head_dtype)
 
 
 def _check_family(directory: Path, config: PretrainedConfig) -> None:
@@ -74,20 +105,10 @@ def _check_family(directory: Path, config: PretrainedConfig) -> None:
         raise WeightsError(f"{directory}: model type {config.model_type!r} is not one of {', '.join(FAMILIES)}")
 
 
-def _convert(model: Any, config: PretrainedConfig, num_positions: int) -> Weights:
+def _convert(model: Any, config: PretrainedConfig, num_positions: int, head_dtype: torch.dtype) -> Weights:
     state: Mapping[str, Tensor] = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    architecture = describe(config, state)
-    embedding = state["model.embed_tokens.weight"]
-    cosines, sines = _rotary_tables(model, num_positions, embedding)
-    return Weights(
-        architecture,
-        embedding,
-        tuple(_layer(state, f"model.layers.{index}.", architecture) for index in range(architecture.num_layers)),
-        state["model.norm.weight"],
-        prepare_linear(state.get("lm_head.weight", embedding)),
-        cosines,
-        sines,
-    )
+    rotary_tables = _rotary_tables(model, num_positions, state["model.embed_tokens.weight"])
+    return Weights(describe(config, state), state, rotary_tables, head_dtype).eval()
 
 
 def describe(config: PretrainedConfig, state: Mapping[str, Tensor]) -> Architecture:
@@ -110,38 +131,32 @@ def describe(config: PretrainedConfig, state: Mapping[str, Tensor]) -> Architect
     )
 
 
-def _layer(state: Mapping[str, Tensor], prefix: str, architecture: Architecture) -> Layer:
-    def joined(kind: str, *names: str) -> Tensor | None:
-        parts = [state.get(f"{prefix}{name}.{kind}") for name in names]
-        return None if parts[0] is None else torch.cat([part for part in parts if part is not None])
-
-    def linear(*names: str) -> Linear:
-        weight = joined("weight", *names)
-        assert weight is not None
-        return prepare_linear(weight, joined("bias", *names))
-
-    attention, mlp = "self_attn.", "mlp."
-    return Layer(
-        attention_norm=state[prefix + "input_layernorm.weight"],
-        qkv=linear(*(f"{attention}{name}_proj" for name in "qkv")),
-        query_key_norm=_query_key_norm(state, prefix + attention, architecture),
-        output=linear(f"{attention}o_proj"),
-        mlp_norm=state[prefix + "post_attention_layernorm.weight"],
-        gate_up=linear(f"{mlp}gate_proj", f"{mlp}up_proj"),
-        down=linear(f"{mlp}down_proj"),
-    )
+def _frozen(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor, requires_grad=False)
 
 
-def _query_key_norm(state: Mapping[str, Tensor], prefix: str, architecture: Architecture) -> Tensor | None:
+def _linear(state: Mapping[str, Tensor], *names: str) -> nn.Linear:
+    """The matrices of that name, one below the other."""
+    weight = torch.cat([state[f"{name}.weight"] for name in names])
+    biases = [state[f"{name}.bias"] for name in names if f"{name}.bias" in state]
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bool(biases), device="meta")
+    linear.weight = _frozen(weight)
+    if biases:
+        linear.bias = _frozen(torch.cat(biases))
+    return linear
+
+
+def _query_key_norm(state: Mapping[str, Tensor], prefix: str, architecture: Architecture) -> nn.Parameter | None:
+    """[query heads + kv heads, head_dim] (Qwen3)."""
     query, key = state.get(f"{prefix}q_norm.weight"), state.get(f"{prefix}k_norm.weight")
     if query is None or key is None:
         return None
-    return torch.cat([query.expand(architecture.query_heads, -1), key.expand(architecture.kv_heads, -1)])
+    return _frozen(torch.cat([query.expand(architecture.query_heads, -1), key.expand(architecture.kv_heads, -1)]))
 
 
 def _rotary_tables(model: Any, num_positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """transformers' own rotary module, so that every kind of RoPE scaling is as trained. The first half of the sines is
-    negated: it meets the second half of a head (`LanguageModel._attend`)."""
+    negated: it meets the second half of a head (`Forward._attend`)."""
     positions = torch.arange(num_positions, device=like.device)[None]
     cosines, sines = model.model.rotary_emb(like[:1], positions)
     first, second = sines[0].chunk(2, dim=-1)

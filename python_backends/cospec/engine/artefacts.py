@@ -1,0 +1,58 @@
+"""Where compiled forwards are kept, by all that they depend on. Without torch, so that it costs nothing to look."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from cospec.config import EngineSettings, ModelSettings, Settings
+
+CACHE_VARIABLE = "COSPEC_CACHE"
+SOURCES = ("forward.py", "weights.py", "kv_cache.py", "compiled.py")
+
+
+def cache_directory() -> Path:
+    """`COSPEC_CACHE`, or `cospec` in the user's cache directory."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cospec"
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch would use."""
+    return shutil.which(os.environ.get("CXX", "g++"))
+
+
+def wants_artefacts(engine: EngineSettings) -> bool:
+    """On a GPU the eager forward serves."""
+    on_gpu = engine.device == "cuda" or (engine.device == "auto" and Path("/dev/nvidiactl").exists())
+    return engine.compile == "auto" and not on_gpu
+
+
+def artefact_path(weights: Path, settings: ModelSettings) -> Path:
+    """The artefact of the checkpoint in `weights`; everything that it depends on is in its name."""
+    digest = hashlib.sha256()
+    digest.update(f"{version('torch')} {_instruction_sets()} {settings}".encode())
+    sources = [Path(__file__).with_name(name) for name in SOURCES]
+    for file in (*sources, *sorted(weights.glob("*.safetensors")), weights / "config.json"):
+        digest.update(file.read_bytes())
+    return cache_directory() / f"{digest.hexdigest()[:24]}.pt2"
+
+
+def missing_artefacts(settings: Settings, repository: Path) -> Iterator[tuple[Path, ModelSettings, Path]]:
+    """Weights, their model's settings, and the artefact to be made of them."""
+    if not wants_artefacts(settings.engine):
+        return
+    for model, weights in settings.weights(repository).items():
+        chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
+        path = artefact_path(weights, chosen)
+        if not path.exists():
+            yield weights, chosen, path
+
+
+def _instruction_sets() -> str:
+    """Code made for more of them than there are would be killed."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.is_file() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

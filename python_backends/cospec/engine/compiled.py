@@ -1,0 +1,106 @@
+"""The forward compiled ahead of time for this machine: one artefact a model, for every number of rows and tokens.
+
+Between its matrices an eager forward spends as long as in them; AOTInductor fuses what lies between, and packs the
+weights into oneDNN's own layout. Compiling takes seconds a model, so artefacts are kept on disk.
+"""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from cospec.config import ModelSettings, Settings
+from cospec.engine.artefacts import missing_artefacts
+from cospec.engine.forward import Block, Forward
+from cospec.engine.kv_cache import KVCache
+from cospec.engine.language_model import Step
+from cospec.engine.weights import Weights, load_with
+
+AT_ONCE = 2  # compilers, of about 1 GiB each
+
+
+def compile_missing(settings: Settings, repository: Path) -> None:
+    """Make the artefacts that these settings lack on this machine."""
+    jobs = list(missing_artefacts(settings, repository))
+    if not jobs:
+        return
+    context = get_context("spawn")  # a fork would inherit torch's threads
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = scratch
+        with ProcessPoolExecutor(AT_ONCE, context) as pool:
+            futures = [pool.submit(_compile_checkpoint, *job) for job in jobs]
+            for future in tqdm(as_completed(futures), desc="compiling models", unit="model", total=len(jobs)):
+                future.result()
+
+
+def _compile_checkpoint(weights: Path, settings: ModelSettings, path: Path) -> None:
+    disable_progress_bar()  # of loading: there is one of compiling
+    compile_forward(load_with(settings, weights, torch.device("cpu")), settings.num_slots, settings.max_length, path)
+
+
+def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
+    """Write the artefact to `path`. The number of threads is torch's own at this moment."""
+    shape = loaded.architecture
+    cache = KVCache(shape.num_layers, num_slots, max_length, shape.kv_heads, shape.head_dim, loaded.embedding)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
+    with torch.no_grad():
+        shapes = (*_dynamic_shapes(num_slots, max_length), *[None] * shape.num_layers)
+        program = torch.export.export(
+            _Flat(loaded), (*_example(cache), *cache.layers), dynamic_shapes=(shapes,), strict=False
+        )
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(unfinished), inductor_configs={"freezing": True}
+        )
+    unfinished.rename(path)
+
+
+def load_forward(path: Path) -> Step:
+    run = torch._inductor.aoti_load_package(str(path))
+    return lambda block, caches: run(*block, *caches)
+
+
+class _Flat(nn.Module):
+    """`Forward` with its tensors as positional arguments."""
+
+    def __init__(self, loaded: Weights) -> None:
+        super().__init__()
+        self.inner = Forward(loaded)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        count = len(Block._fields)
+        logits: Tensor = self.inner(Block(*tensors[:count]), tensors[count:])
+        return logits
+
+
+def _example(cache: KVCache) -> Block:
+    """Every dimension that varies has a size of its own, so that none is taken for another."""
+    rows, width, length, wanted = 2, 3, 7, 5
+    places = torch.arange(width).repeat(rows, 1)
+    return Block(
+        tokens=places,
+        positions=places.clone(),
+        cache_positions=places.clone(),
+        slots=torch.arange(rows),
+        starts=torch.zeros(rows, dtype=torch.int64),
+        relatives=torch.ones((rows, width, width), dtype=torch.bool),
+        columns=cache.columns(length),
+        wanted=torch.arange(wanted),
+    )
+
+
+def _dynamic_shapes(num_slots: int, max_length: int) -> tuple[dict[int, Dim], ...]:
+    """Which dimensions vary, in the order of `Block`."""
+    rows, width = Dim("rows", min=1, max=num_slots), Dim("width", min=1, max=max_length)
+    length, wanted = Dim("length", min=1, max=max_length), Dim("wanted", min=1, max=num_slots * max_length)
+    row, place = {0: rows}, {0: rows, 1: width}
+    return place, place, place, row, row, {0: rows, 1: width, 2: width}, {0: length}, {0: wanted}
+

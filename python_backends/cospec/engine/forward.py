@@ -1,0 +1,104 @@
+"""The forward pass: rows of unequal length over the static KV cache, with explicit positions and visibility.
+
+A row is one session's next tokens: context, then draft nodes. A chain, a tree and a piece of prompt differ only in
+what their tokens see of each other. What transformers spends between the matrices (1 ms a layer on a CPU) is left out
+here. The sum that runs through the layers is float32 whatever the weights are, and so are the verifier's logits
+(`head_dtype`): it costs nothing, and bfloat16 logits tie at one token in sixty, where the shape of a batch would then
+decide. Tensors in, tensors out, no Python state: the same function runs eagerly and compiled.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cospec.engine.weights import Layer, Weights
+
+
+class Block(NamedTuple):
+    """One forward's input, rows padded to one width."""
+
+    tokens: Tensor  # int64 [rows, width]
+    positions: Tensor  # int64 [rows, width]: siblings share one
+    cache_positions: Tensor  # int64 [rows, width]: distinct in a row; `max_length` for padding
+    slots: Tensor  # int64 [rows]
+    starts: Tensor  # int64 [rows]: where the block's entries begin; all earlier ones are seen
+    relatives: Tensor  # bool [rows, width, width]: which of the block's own entries a token sees
+    columns: Tensor  # int64 [length]: 0, 1, ..: the entries that are read at all
+    wanted: Tensor  # int64 [wanted]: flat indices (row * width + column) of the tokens whose logits are asked for
+
+
+class Forward(nn.Module):
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, block: Block, caches: Sequence[Tensor]) -> Tensor:
+        """float32 logits [wanted, vocab]; writes the block's entries into `caches`, one per layer:
+        [slots, max_length + 1, 2 * kv heads, head_dim], keys before values."""
+        weights = self.weights
+        mask = self._mask(block)
+        cosines = weights.cosines[block.positions][:, :, None]
+        sines = weights.sines[block.positions][:, :, None]
+        hidden = F.embedding(block.tokens, weights.embedding).float()
+        for layer, cache in zip(weights.layers, caches, strict=True):
+            assert isinstance(layer, Layer)
+            hidden = hidden + self._attend(layer, hidden, cosines, sines, block, cache, mask)
+            hidden = hidden + self._transform(layer, hidden)
+        wanted = hidden.flatten(0, 1)[block.wanted]
+        logits: Tensor = weights.head(self._norm(wanted, weights.final_norm))
+        return logits.float()
+
+    def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        scale = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.weights.architecture.norm_epsilon)
+        return (hidden * scale).to(weight.dtype) * weight
+
+    def _attend(
+        self, layer: Layer, hidden: Tensor, cosines: Tensor, sines: Tensor, block: Block, cache: Tensor, mask: Tensor
+    ) -> Tensor:
+        shape = self.weights.architecture
+        heads = layer.qkv(self._norm(hidden, layer.attention_norm)).unflatten(-1, (-1, shape.head_dim))
+        rotated, values = heads.split([shape.query_heads + shape.kv_heads, shape.kv_heads], dim=2)
+        if layer.query_key_norm is not None:
+            rotated = F.rms_norm(rotated, (shape.head_dim,), None, shape.norm_epsilon) * layer.query_key_norm
+        # The sines carry the signs of the rotated halves, so that one roll does what negating and joining would.
+        rotated = rotated * cosines + torch.roll(rotated, shape.head_dim // 2, -1) * sines
+        queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=2)
+        cache.index_put_((block.slots[:, None], block.cache_positions), torch.cat([keys, values], dim=2))
+        attended: Tensor = layer.output(self._attention(queries, block, cache, mask))
+        return attended
+
+    def _attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor) -> Tensor:
+        """The query heads of one KV head stand in one query sequence, so that keys and values are read once."""
+        rows, width, heads, head_dim = queries.shape
+        kv_heads = self.weights.architecture.kv_heads
+        group = heads // kv_heads
+        entries = cache[:, : block.columns.shape[0]].index_select(0, block.slots).transpose(1, 2)
+        keys, values = entries.split(kv_heads, dim=1)
+        grouped = queries.view(rows, width, kv_heads, group, head_dim).permute(0, 2, 3, 1, 4)
+        folded = grouped.reshape(rows, kv_heads, group * width, head_dim)
+        attended = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
+        unfolded = attended.view(rows, kv_heads, group, width, head_dim).permute(0, 3, 1, 2, 4)
+        return unfolded.reshape(rows, width, heads * head_dim)
+
+    def _transform(self, layer: Layer, hidden: Tensor) -> Tensor:
+        gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
+        transformed: Tensor = layer.down(F.silu(gate) * up)
+        return transformed
+
+    def _mask(self, block: Block) -> Tensor:
+        """Additive [rows, 1, group * width, length]: 0 where an entry is seen, -inf elsewhere."""
+        shape = self.weights.architecture
+        rows, width = block.tokens.shape
+        offsets = block.columns - block.starts[:, None]
+        own = offsets.clamp(0, width - 1)[:, None].expand(rows, width, -1)
+        seen = (offsets < 0)[:, None] | ((offsets < width)[:, None] & block.relatives.gather(2, own))
+        if shape.sliding_window is not None:
+            # In a tree, an entry's index runs ahead of its position by less than the tree's size: entries that far back
+            # are committed ones, whose index is their position.
+            seen = seen & (block.columns > block.positions[:, :, None] - shape.sliding_window)
+        mask = torch.zeros(seen.shape, dtype=self.weights.embedding.dtype, device=seen.device)
+        mask = mask.masked_fill(~seen, -torch.inf)
+        return mask.repeat(1, shape.query_heads // shape.kv_heads, 1)[:, None]
