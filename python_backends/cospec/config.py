@@ -68,6 +68,7 @@ class SpeculationSettings:
 class ServingSettings:
     max_requests: int = _between(1, 100_000, 256)
     default_max_tokens: int = _between(1, 1_000_000, 128)
+    plain_tokens_per_call: int = _between(1, 64, 4)
     max_group_size: int = _between(1, 4096, 64)
     groups_in_flight: int = _between(1, 16, 1)
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)

@@ -36,7 +36,7 @@ class RowColumn(IntEnum):
     SEED = 3  # uint64, as the int64 of the same bits
     TOP_K = 4
     EOS_ALLOWED_FROM = 5
-    NUM_DRAFT_TOKENS = 6  # drafters only
+    NUM_TOKENS = 6  # to draft, or for the verifier to generate where no nodes are given
     SCORE_CONTEXT = 7  # drafters only
 
 

@@ -80,6 +80,21 @@ def test_a_tree_finds_the_verifiers_path_and_the_cache_follows_it(checkpoint: Di
     assert list(after.tokens) == plain[5:6]
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_several_tokens_a_call_are_those_of_several_calls(checkpoint: Directory, temperature: float) -> None:
+    verifier = verifier_engine(checkpoint("llama"))
+    sampling = SamplingParameters(temperature, seed=7)
+    plain = generate(verifier, sampling, 9)
+    tree = DraftTree.chain(plain[:2], [])
+    lengths = {1: 4, 2: 1, 3: 6}
+    rows = [VerifyRow(n, 0, PROMPT, NO_TREE, sampling, length) for n, length in lengths.items()]
+    together = verifier.verify([*rows, verify_row(4, 0, PROMPT, tree, sampling)])
+    assert [list(result.tokens) for result in together] == [plain[:4], plain[:1], plain[:6], plain[:3]]
+    tokens = np.append(PROMPT, plain[:4]).astype(np.int32)
+    [after] = verifier.verify([VerifyRow(1, together[0].committed_length, tokens[43:], NO_TREE, sampling, 5)])
+    assert list(after.tokens) == plain[4:9]
+
+
 def test_rows_together_get_what_each_gets_alone(checkpoint: Directory) -> None:
     verifier = verifier_engine(checkpoint("mistral"))
     prompts = [random_tokens(length, length) for length in (1, 5, 33, 60, 90)]

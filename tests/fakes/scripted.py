@@ -1,5 +1,6 @@
 """Verifier and drafters that follow a script: the next token is a function of the tokens before it."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from cospec.speculation.sequence import CalleeError
@@ -27,6 +28,7 @@ class ScriptedVerifier:
         self.group_sizes: list[int] = []
 
     async def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
+        await asyncio.sleep(0)  # a real call lets others run
         if self.failures:
             self.failures -= 1
             raise CalleeError("verifier failed: scripted")
@@ -45,8 +47,10 @@ class ScriptedVerifier:
             return VerifyResult(Status.NO_SLOT, 0)
         tokens = held[: row.committed_length] + row.context.tolist()
         path, new = walk(row.tree, tokens, self.next_token)
+        while len(new) < row.num_tokens:
+            new.append(self.next_token(tokens + new))
         self.sessions[row.session_id] = tokens + new[:-1]
-        return VerifyResult(Status.OK, len(tokens) + len(path), tuple(path), tuple(new))
+        return VerifyResult(Status.OK, len(tokens) + len(new) - 1, tuple(path), tuple(new))
 
 
 def walk(tree: DraftTree, tokens: list[int], next_token: NextToken) -> tuple[list[int], list[int]]:

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from cospec.engine.blocks import Part, assemble, next_tokens, prefill
+from cospec.engine.blocks import Part, assemble, prefill
+from cospec.engine.decoding import Step, by_row, decode
 from cospec.engine.language_model import LanguageModel
-from cospec.engine.sampling import SamplingBatch, choose_tokens, confidences
+from cospec.engine.sampling import SamplingBatch, confidences
 from cospec.engine.sessions import Session, SessionTable
 from cospec.speculation.types import DraftResult, DraftRow, Status
 
@@ -21,21 +20,13 @@ class _Draft:
 
     row: DraftRow
     session: Session
-    tokens: list[int] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
+    tokens: Sequence[int] = field(default_factory=list)
+    confidences: Sequence[float] = field(default_factory=list)
     log_likelihood: float = 0.0
 
     @property
     def length(self) -> int:
         return self.row.num_draft_tokens
-
-
-class _Step(NamedTuple):
-    """One guess of every row that still goes on."""
-
-    tokens: Tensor  # int64 [rows]
-    logits: Tensor  # float32 [rows, vocab]
-    temperature: Tensor | None  # float32 [rows]
 
 
 class DrafterEngine:
@@ -76,42 +67,26 @@ class DrafterEngine:
 
     @torch.inference_mode()
     def _generate(self, drafts: list[_Draft]) -> None:
-        """`drafts`, the longest first: those that go on are then always the first ones."""
+        """`drafts`, the longest first."""
         if not drafts:
             return
         parts = [self._read(draft) for draft in drafts]
+        for draft, part in zip(drafts, parts, strict=True):
+            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess is not read
         logits = self._model.logits(assemble(self._model, parts))
         sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
-        slots = self._model.tensor(np.asarray([part.slot for part in parts]))
-        positions = self._model.tensor(np.asarray([part.end for part in parts]))
-        longest = max(part.end for part in parts)
-        steps: list[_Step] = []
-        for number in range(drafts[0].length):
-            going_on = sum(draft.length > number for draft in drafts)
-            if number:
-                read = positions[:going_on] + (number - 1)
-                tokens = steps[-1].tokens[:going_on]
-                logits = self._model.logits(next_tokens(self._model, slots[:going_on], tokens, read, longest + number))
-            steps.append(self._choose(logits[:going_on], positions[:going_on] + number, sampling.first(going_on)))
-        self._record(drafts, parts, steps)
+        steps = decode(self._model, parts, logits, [draft.length for draft in drafts], sampling)
+        if steps:
+            self._record(drafts, steps)
 
-    def _choose(self, logits: Tensor, positions: Tensor, sampling: SamplingBatch) -> _Step:
-        tokens = choose_tokens(logits, positions, sampling, self._model.end_tokens)
-        return _Step(tokens, logits, sampling.temperature)
-
-    def _record(self, drafts: Sequence[_Draft], parts: Sequence[Part], steps: Sequence[_Step]) -> None:
-        for draft, part in zip(drafts, parts, strict=True):
-            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess was not read
-        if not steps:
-            return
-        chosen = [draft for number in range(len(steps)) for draft in drafts if draft.length > number]
+    def _record(self, drafts: Sequence[_Draft], steps: Sequence[Step]) -> None:
         tokens = torch.cat([step.tokens for step in steps])
         logits = torch.cat([step.logits for step in steps])
         temperatures = [step.temperature for step in steps if step.temperature is not None]
         probabilities = confidences(logits, tokens, torch.cat(temperatures) if temperatures else None)
-        for draft, token, probability in zip(chosen, tokens.tolist(), probabilities.tolist(), strict=True):
-            draft.tokens.append(token)
-            draft.confidences.append(probability)
+        chosen, trusted = by_row(steps, tokens, len(drafts)), by_row(steps, probabilities, len(drafts))
+        for draft, guesses, probable in zip(drafts, chosen, trusted, strict=True):
+            draft.tokens, draft.confidences = guesses, probable
 
     def _read(self, draft: _Draft) -> Part:
         row = draft.row

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from cospec.engine.blocks import Part, assemble, prefill
+from cospec.engine.decoding import by_row, decode
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch, choose_tokens
 from cospec.engine.sessions import Session, SessionTable
@@ -39,7 +42,7 @@ class VerifierEngine:
             self._sessions.release(session_id)
 
     def _session(self, row: VerifyRow) -> Session | VerifyResult:
-        if row.committed_length + len(row.context) + len(row.tree) > self._model.max_length:
+        if row.committed_length + len(row.context) + max(len(row.tree), row.num_tokens - 1) > self._model.max_length:
             return VerifyResult(Status.TOO_LONG, row.committed_length)
         if row.committed_length == 0:
             return self._sessions.open(row.session_id) or VerifyResult(Status.NO_SLOT, 0)
@@ -61,22 +64,40 @@ class VerifierEngine:
             for (session, _), part, chosen in zip(ordered, parts, choices, strict=True)
         ]
 
+    @torch.inference_mode()
     def _choose(self, parts: Sequence[Part], rows: Sequence[VerifyRow]) -> list[list[int]]:
-        """For each row, the verifier's token after the context, then after each node."""
+        """For each row, the verifier's token after the context, then after each node, or its next `num_tokens`."""
         block = assemble(self._model, parts)
         logits = self._model.logits(block)
         repeated = [row.sampling for row, part in zip(rows, parts, strict=True) for _ in part.choices]
         sampling = SamplingBatch.from_parameters(repeated, self._model.device)
         positions = block.positions.flatten()[block.wanted] + 1
-        with torch.inference_mode():
-            tokens = iter(choose_tokens(logits, positions, sampling, self._model.end_tokens).tolist())
-        return [[next(tokens) for _ in part.choices] for part in parts]
+        tokens = iter(choose_tokens(logits, positions, sampling, self._model.end_tokens).tolist())
+        choices = [[next(tokens) for _ in part.choices] for part in parts]
+        self._go_on(parts, rows, logits, choices)
+        return choices
+
+    def _go_on(
+        self, parts: Sequence[Part], rows: Sequence[VerifyRow], logits: Tensor, choices: list[list[int]]
+    ) -> None:
+        """Decode on where more than one token is asked for. `logits` [choices of all parts, vocab]."""
+        longest_first = sorted(range(len(rows)), key=lambda index: -rows[index].num_tokens)
+        going_on = [index for index in longest_first if rows[index].num_tokens > 1]
+        if not going_on:
+            return
+        firsts = np.cumsum([0, *(len(part.choices) for part in parts)])[going_on]
+        sampling = SamplingBatch.from_parameters([rows[index].sampling for index in going_on], self._model.device)
+        lengths = [rows[index].num_tokens for index in going_on]
+        steps = decode(self._model, [parts[index] for index in going_on], logits[firsts], lengths, sampling)
+        tokens = torch.cat([step.tokens for step in steps])
+        for index, row in zip(going_on, by_row(steps, tokens, len(going_on)), strict=True):
+            choices[index] = row
 
     def _commit(self, session: Session, part: Part, chosen: list[int]) -> VerifyResult:
-        path, tokens = match(part.tree, chosen)
+        path, tokens = match(part.tree, chosen) if len(part.tree) else ([], chosen)
         if path != list(range(len(path))):
             self._model.cache.move(session.slot, [part.first_node + node for node in path], part.first_node)
-        session.length = part.first_node + len(path)
+        session.length = part.first_node + len(tokens) - 1  # the last token is not read
         return VerifyResult(Status.OK, session.length, tuple(path), tuple(tokens))
 
 

@@ -46,10 +46,12 @@ class DrafterPool:
         """One tree per sequence, empty where nothing is drafted."""
         lengths = [sequence.num_draft_tokens(default_length) for sequence in sequences]
         trees = [DraftTree()] * len(sequences)
-        names = {sequence.drafter for sequence, length in zip(sequences, lengths, strict=True) if length}
-        await asyncio.gather(
-            *(self._draft_with(name, sequences, lengths, trees) for name in self.available() if name in names)
-        )
+        wanted = {sequence.drafter for sequence, length in zip(sequences, lengths, strict=True) if length}
+        names = [name for name in self.available() if name in wanted]
+        if len(names) == 1:  # without a task, whose start would wait for the loop's other work
+            await self._draft_with(names[0], sequences, lengths, trees)
+        elif names:
+            await asyncio.gather(*(self._draft_with(name, sequences, lengths, trees) for name in names))
         return trees
 
     async def release(self, sequences: Rows[Sequence]) -> None:

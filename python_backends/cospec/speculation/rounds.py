@@ -68,7 +68,10 @@ class RoundLoop:
         started = self._clock()
         trees = await self._drafters.draft(group, self._settings.speculation.num_draft_tokens)
         drafted = self._clock()
-        await asyncio.gather(self._route(group), self._verify(group, trees))
+        if all(sequence.routed for sequence in group):
+            await self._verify(group, trees)
+        else:
+            await asyncio.gather(self._route(group), self._verify(group, trees))
         verified = self._clock()
         for sequence, tree in zip(group, trees, strict=True):
             if len(tree):
@@ -83,7 +86,8 @@ class RoundLoop:
             self._in_background(self._drafters.release_losers(new))
 
     async def _verify(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> None:
-        rows = [sequence.verify_row(tree) for sequence, tree in zip(group, trees, strict=True)]
+        num_tokens = self._num_plain_tokens(group, trees)
+        rows = [sequence.verify_row(tree, num_tokens) for sequence, tree in zip(group, trees, strict=True)]
         try:
             results = await self._verifier.verify(rows)
         except CalleeError as error:
@@ -93,6 +97,14 @@ class RoundLoop:
             self._take_over(sequence, tree, result)
         if all(result.status is Status.NO_SLOT for result in results):
             await asyncio.sleep(SLOT_PAUSE)
+
+    def _num_plain_tokens(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> int:
+        """A call costs a small model as much as a token: where nobody drafts, one call brings several tokens.
+
+        Not beside drafts, whose next round would wait, nor beside a prompt, whose first token would.
+        """
+        alone = not any(len(tree) for tree in trees) and all(sequence.verifier_length for sequence in group)
+        return self._settings.serving.plain_tokens_per_call if alone else 1
 
     def _take_over(self, sequence: Sequence, tree: DraftTree, result: VerifyResult) -> None:
         sequence.failing_since = None

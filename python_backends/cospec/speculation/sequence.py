@@ -70,9 +70,11 @@ class Sequence:
         wanted = self.request.speculation.num_draft_tokens or default
         return max(0, min(wanted, self.num_remaining_tokens - 1))
 
-    def verify_row(self, tree: DraftTree) -> VerifyRow:
+    def verify_row(self, tree: DraftTree, num_tokens: int) -> VerifyRow:
+        """`num_tokens`: to generate where `tree` is empty."""
         context = np.asarray(self.tokens[self.verifier_length :], dtype=np.int32)
-        return VerifyRow(self.session_id, self.verifier_length, context, tree, self.request.sampling)
+        wanted = 1 if len(tree) else min(num_tokens, self.num_remaining_tokens)
+        return VerifyRow(self.session_id, self.verifier_length, context, tree, self.request.sampling, wanted)
 
     def draft_row(self, drafter: str, num_draft_tokens: int) -> DraftRow:
         held = self.drafter_lengths.get(drafter, 0)

@@ -70,14 +70,15 @@ class VerifyRow:
     context: TokenArray  # int32 [>= 1]: the tokens from `committed_length` on; the first call sends the whole prompt
     tree: DraftTree
     sampling: SamplingParameters
+    num_tokens: int = 1  # to generate, one forward each, where `tree` is empty
 
 
 @dataclass(frozen=True)
 class VerifyResult:
     status: Status
-    committed_length: int  # tokens that the callee now holds: context and accepted nodes included, the bonus token not
+    committed_length: int  # tokens that the callee now holds: all but the last of `tokens`
     path: tuple[int, ...] = ()  # accepted nodes, root first
-    tokens: tuple[int, ...] = ()  # the tokens of `path`, then the bonus token
+    tokens: tuple[int, ...] = ()  # the tokens of `path` and the bonus token; without a tree, the next tokens
 
 
 @dataclass(frozen=True)

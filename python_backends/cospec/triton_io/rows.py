@@ -29,8 +29,10 @@ class Release:
 
 
 def encode_verify(rows: Sequence[VerifyRow]) -> Arrays:
+    arrays = _encode_rows(rows)
+    arrays["row"][:, RowColumn.NUM_TOKENS] = [row.num_tokens for row in rows]
     return {
-        **_encode_rows(rows),
+        **arrays,
         "node_tokens": _pad([row.tree.tokens for row in rows]),
         "node_parents": _pad([row.tree.parents for row in rows]),
     }
@@ -38,7 +40,7 @@ def encode_verify(rows: Sequence[VerifyRow]) -> Arrays:
 
 def encode_draft(rows: Sequence[DraftRow]) -> Arrays:
     arrays = _encode_rows(rows)
-    arrays["row"][:, RowColumn.NUM_DRAFT_TOKENS] = [row.num_draft_tokens for row in rows]
+    arrays["row"][:, RowColumn.NUM_TOKENS] = [row.num_draft_tokens for row in rows]
     arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]
     return arrays
 
@@ -69,6 +71,7 @@ def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
                 _unpad(arrays["context"][index]),
                 tree,
                 _sampling(whole, arrays["sampling"][index].tolist()),
+                whole[RowColumn.NUM_TOKENS],
             )
         )
     return rows
@@ -85,7 +88,7 @@ def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
                 _unsigned(whole[RowColumn.SESSION_ID]),
                 whole[RowColumn.COMMITTED_LENGTH],
                 _unpad(arrays["context"][index]),
-                whole[RowColumn.NUM_DRAFT_TOKENS],
+                whole[RowColumn.NUM_TOKENS],
                 _sampling(whole, arrays["sampling"][index].tolist()),
                 bool(whole[RowColumn.SCORE_CONTEXT]),
             )
@@ -110,7 +113,7 @@ def decode_verify_results(arrays: Arrays) -> list[VerifyResult]:
             VerifyResult(
                 Status(header[ResultColumn.STATUS]),
                 header[ResultColumn.COMMITTED_LENGTH],
-                tuple(arrays["path"][index][: max(0, count - 1)].tolist()),
+                tuple(_unpad(arrays["path"][index]).tolist()),
                 tuple(arrays["tokens"][index][:count].tolist()),
             )
         )

@@ -1,0 +1,54 @@
+"""One token a forward: how a drafter guesses on, and how the verifier goes on where nothing was drafted."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cospec.engine.blocks import Part, next_tokens
+from cospec.engine.language_model import LanguageModel
+from cospec.engine.sampling import SamplingBatch, choose_tokens
+
+
+class Step(NamedTuple):
+    """One token of every row that still goes on."""
+
+    tokens: Tensor  # int64 [rows]
+    logits: Tensor  # float32 [rows, vocab]
+    temperature: Tensor | None  # float32 [rows]
+
+
+@torch.inference_mode()
+def decode(
+    model: LanguageModel, parts: Sequence[Part], logits: Tensor, lengths: Sequence[int], sampling: SamplingBatch
+) -> list[Step]:
+    """Choose `lengths` tokens behind `parts`, which have been read and gave `logits` [parts, vocab].
+
+    The longest come first, so that those that go on are always the first rows. The last token of a row is not read.
+    """
+    slots = model.tensor(np.asarray([part.slot for part in parts]))
+    positions = model.tensor(np.asarray([part.end for part in parts]))
+    longest = max(part.end for part in parts)
+    steps: list[Step] = []
+    for number in range(lengths[0]):
+        rows = sum(length > number for length in lengths)
+        if steps:
+            read = positions[:rows] + (number - 1)
+            block = next_tokens(model, slots[:rows], steps[-1].tokens[:rows], read, longest + number)
+            logits = model.logits(block)
+        chosen = sampling.first(rows)
+        tokens = choose_tokens(logits[:rows], positions[:rows] + number, chosen, model.end_tokens)
+        steps.append(Step(tokens, logits[:rows], chosen.temperature))
+    return steps
+
+
+def by_row(steps: Sequence[Step], values: Tensor, num_rows: int) -> list[list[Any]]:
+    """`values`, one per token of all `steps` in order, sorted by row."""
+    rows: list[list[Any]] = [[] for _ in range(num_rows)]
+    remaining = iter(values.tolist())
+    for step in steps:
+        for row in range(len(step.tokens)):
+            rows[row].append(next(remaining))
+    return rows
