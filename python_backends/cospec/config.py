@@ -42,6 +42,7 @@ class ModelSettings:
     weights: str = ""
     dtype: str = _one_of(DTYPES, "bfloat16")
     head_dtype: str = _one_of(DTYPES, "float32")
+    quantize: str = _one_of(("none", "int8"), "none")
     num_slots: int = _between(1, 4096, 64)
     max_length: int = _between(16, 1_000_000, 1024)
     num_threads: int = _between(1, 1024, 1)
@@ -59,9 +60,10 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class SpeculationSettings:
-    num_draft_tokens: int = _between(0, 64, 4)
+    num_draft_tokens: int = _between(0, 64, 6)
+    draft_up_to_requests: int = _between(0, 100_000, 3)
     max_draft_tokens: int = _between(1, 64, 8)
-    score_tokens: int = _between(2, 4096, 64)
+    score_tokens: int = _between(2, 4096, 32)
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def _number(kind: type, limits: "types.MappingProxyType[Any, Any]", value: Any, 
 
 def _check_together(settings: Settings) -> None:
     speculation = settings.speculation
+    if settings.engine.verifier.quantize != "none":
+        raise SettingsError("engine.verifier.quantize must be none: rounded weights would change the text")
     if speculation.num_draft_tokens > speculation.max_draft_tokens:
         raise SettingsError(
             f"speculation.num_draft_tokens must be at most speculation.max_draft_tokens "

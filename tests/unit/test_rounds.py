@@ -100,7 +100,7 @@ def test_off_asks_no_drafter() -> None:
 
 def test_a_perfect_drafter_is_accepted_whole() -> None:
     loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)})
-    [sequence] = generate(loop, make_request(max_tokens=21))
+    [sequence] = generate(loop, make_request(max_tokens=21, mode=SpeculationMode(True, "a", 4)))
     assert sequence.statistics.mean_acceptance_length == 5.0  # four drafted and the bonus token
     assert sequence.statistics.rounds == 4
 
@@ -182,6 +182,25 @@ def test_requests_beyond_the_slots_wait_and_finish() -> None:
     loop = make_loop(ScriptedVerifier(counting, num_slots=2), {"a": ScriptedDrafter(counting)})
     sequences = generate(loop, *(make_request((n,)) for n in range(7)))
     assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+
+
+def test_auto_does_not_draft_beyond_so_many_live_requests_and_fixed_always_does() -> None:
+    verifier, drafter = ScriptedVerifier(counting), ScriptedDrafter(counting)
+    loop = make_loop(verifier, {"a": drafter})
+    fixed = make_request((8,), mode=SpeculationMode(True, "a", 4))
+    *crowd, told = generate(loop, *(make_request((n,)) for n in range(6)), fixed)
+    assert all(sequence.statistics.num_draft_tokens == 0 for sequence in crowd)
+    assert told.statistics.num_draft_tokens > 0
+    [alone] = generate(make_loop(verifier, {"a": drafter}), make_request())
+    assert alone.statistics.num_draft_tokens > 0
+
+
+def test_where_nobody_drafts_a_call_brings_several_tokens() -> None:
+    verifier = ScriptedVerifier(counting)
+    loop = make_loop(verifier, {}, plain_tokens_per_call=4)
+    [sequence] = generate(loop, make_request(max_tokens=10, mode=SpeculationMode(False)))
+    assert output(sequence) == expected((1, 2, 3), 10)
+    assert len(verifier.group_sizes) == 4  # the prompt's own, then 4 + 4 + 1
 
 
 def test_a_cancelled_request_ends_and_frees_its_sessions() -> None:

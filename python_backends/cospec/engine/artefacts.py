@@ -4,13 +4,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from cospec.config import EngineSettings, ModelSettings, Settings
 
 CACHE_VARIABLE = "COSPEC_CACHE"
-SOURCES = ("forward.py", "weights.py", "kv_cache.py", "compiled.py")
+SOURCES = ("forward.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
 
 
 def cache_directory() -> Path:
@@ -30,25 +31,34 @@ def wants_artefacts(engine: EngineSettings) -> bool:
     return engine.compile == "auto" and not on_gpu
 
 
-def artefact_path(weights: Path, settings: ModelSettings) -> Path:
-    """The artefact of the checkpoint in `weights`; everything that it depends on is in its name."""
-    digest = hashlib.sha256()
-    digest.update(f"{version('torch')} {_instruction_sets()} {settings}".encode())
+@dataclass(frozen=True)
+class Artefact:
+    """A compiled forward that settings call for."""
+
+    weights: Path
+    settings: ModelSettings
+    path: Path
+    quantized: bool = False  # with int8 weights, for forwards of a few tokens
+
+
+def artefacts(weights: Path, settings: ModelSettings) -> list[Artefact]:
+    """Of the checkpoint in `weights`; everything that one depends on is in its name."""
+    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {settings}".encode())
     sources = [Path(__file__).with_name(name) for name in SOURCES]
     for file in (*sources, *sorted(weights.glob("*.safetensors")), weights / "config.json"):
         digest.update(file.read_bytes())
-    return cache_directory() / f"{digest.hexdigest()[:24]}.pt2"
+    stem = cache_directory() / digest.hexdigest()[:24]
+    full = Artefact(weights, settings, stem.with_suffix(".pt2"))
+    few = Artefact(weights, settings, stem.with_suffix(".int8.pt2"), quantized=True)
+    return [full, few] if settings.quantize == "int8" else [full]
 
 
-def missing_artefacts(settings: Settings, repository: Path) -> Iterator[tuple[Path, ModelSettings, Path]]:
-    """Weights, their model's settings, and the artefact to be made of them."""
+def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
     if not wants_artefacts(settings.engine):
         return
     for model, weights in settings.weights(repository).items():
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        path = artefact_path(weights, chosen)
-        if not path.exists():
-            yield weights, chosen, path
+        yield from (artefact for artefact in artefacts(weights, chosen) if not artefact.path.exists())
 
 
 def _instruction_sets() -> str:

@@ -86,7 +86,7 @@ def next_tokens(model: LanguageModel, slots: Tensor, tokens: Tensor, positions: 
 
 
 def _relatives(parts: Sequence[Part], width: int) -> NDArray[np.bool_]:
-    """bool [parts, width, width]: in a chain, what stands before; in a tree, ancestors. Padding sees all: it is finite."""
+    """bool [parts, width, width]: in a chain, what stands before; in a tree, ancestors. Padding sees all."""
     relatives = np.repeat(np.tri(width, dtype=bool)[None], len(parts), axis=0)
     for row, part in enumerate(parts):
         first, end = len(part.context), part.end - part.start

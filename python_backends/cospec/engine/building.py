@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from cospec.config import EngineSettings, ModelSettings
-from cospec.engine.artefacts import artefact_path, wants_artefacts
-from cospec.engine.compiled import load_forward
+from cospec.engine.artefacts import wants_artefacts
+from cospec.engine.compiled import load_compiled
 from cospec.engine.drafter import DrafterEngine
-from cospec.engine.language_model import LanguageModel, Step
+from cospec.engine.language_model import LanguageModel
 from cospec.engine.sessions import SessionTable
 from cospec.engine.verifier import VerifierEngine
 from cospec.engine.weights import WeightsError, load_with
@@ -23,7 +23,9 @@ def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path) 
             f"{weights}: max_length is {settings.max_length}, "
             f"but the model knows {loaded.architecture.max_positions} positions"
         )
-    return LanguageModel(loaded, settings.num_slots, settings.max_length, _compiled(engine, settings, weights))
+    # `cospec-server compile` makes artefacts, and `serve` runs it first; without them the eager forward serves.
+    step = load_compiled(weights, settings) if wants_artefacts(engine) else None
+    return LanguageModel(loaded, settings.num_slots, settings.max_length, step)
 
 
 def build_verifier(engine: EngineSettings, weights: Path) -> VerifierEngine:
@@ -42,14 +44,6 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _compiled(engine: EngineSettings, settings: ModelSettings, weights: Path) -> Step | None:
-    """The artefact, if it was made: by `cospec-server compile`, which `serve` runs first."""
-    if not wants_artefacts(engine):
-        return None
-    path = artefact_path(weights, settings)
-    return load_forward(path) if path.exists() else None
 
 
 def _sessions(engine: EngineSettings, settings: ModelSettings) -> SessionTable:

@@ -1,4 +1,4 @@
-"""The forward compiled ahead of time for this machine: one artefact a model, for every number of rows and tokens.
+"""The forward compiled ahead of time for this machine: for every number of rows and tokens.
 
 Between its matrices an eager forward spends as long as in them; AOTInductor fuses what lies between, and packs the
 weights into oneDNN's own layout. Compiling takes seconds a model, so artefacts are kept on disk.
@@ -6,7 +6,6 @@ weights into oneDNN's own layout. Compiling takes seconds a model, so artefacts 
 
 import os
 import tempfile
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,10 +17,11 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from cospec.config import ModelSettings, Settings
-from cospec.engine.artefacts import missing_artefacts
+from cospec.engine.artefacts import Artefact, artefacts, missing_artefacts
 from cospec.engine.forward import Block, Forward
 from cospec.engine.kv_cache import KVCache
 from cospec.engine.language_model import Step
+from cospec.engine.quantized import MOST_TOKENS, quantize
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
@@ -36,14 +36,17 @@ def compile_missing(settings: Settings, repository: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = scratch
         with ProcessPoolExecutor(AT_ONCE, context) as pool:
-            futures = [pool.submit(_compile_checkpoint, *job) for job in jobs]
+            futures = [pool.submit(_compile_artefact, job) for job in jobs]
             for future in tqdm(as_completed(futures), desc="compiling models", unit="model", total=len(jobs)):
                 future.result()
 
 
-def _compile_checkpoint(weights: Path, settings: ModelSettings, path: Path) -> None:
+def _compile_artefact(artefact: Artefact) -> None:
     disable_progress_bar()  # of loading: there is one of compiling
-    compile_forward(load_with(settings, weights, torch.device("cpu")), settings.num_slots, settings.max_length, path)
+    settings = artefact.settings
+    loaded = load_with(settings, artefact.weights, torch.device("cpu"))
+    chosen = quantize(loaded) if artefact.quantized else loaded
+    compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
@@ -63,9 +66,22 @@ def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path
     unfinished.rename(path)
 
 
+def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
+    """What `compile_missing` made for this checkpoint, if it did."""
+    paths = [artefact.path for artefact in artefacts(weights, settings)]
+    if not all(path.exists() for path in paths):
+        return None
+    full, *few = map(load_forward, paths)
+    return _by_size(few[0], full) if few else full
+
+
 def load_forward(path: Path) -> Step:
     run = torch._inductor.aoti_load_package(str(path))
     return lambda block, caches: run(*block, *caches)
+
+
+def _by_size(few: Step, many: Step) -> Step:
+    return lambda block, caches: (few if block.tokens.numel() <= MOST_TOKENS else many)(block, caches)
 
 
 class _Flat(nn.Module):

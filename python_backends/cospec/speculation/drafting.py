@@ -61,7 +61,6 @@ class DrafterPool:
     def _choose(self, sequence: Sequence, results: Mapping[str, DraftResult], score_tokens: int) -> None:
         scored = {name: result for name, result in results.items() if result.status is Status.OK}
         sequence.drafter = best_drafter({name: result.context_log_likelihood for name, result in scored.items()})
-        sequence.routed = True
         whole_prompt_read = len(sequence.request.prompt) <= score_tokens
         for name in scored:
             sequence.drafter_lengths[name] = len(sequence.request.prompt) if whole_prompt_read else 0

@@ -21,6 +21,11 @@ class RequestPool:
         return self._num_active + len(self._waiting)
 
     @property
+    def num_active(self) -> int:
+        """Sequences that hold sessions."""
+        return self._num_active
+
+    @property
     def is_full(self) -> bool:
         return len(self) >= self._max_requests
 

@@ -38,7 +38,7 @@ class RoundLoop:
         self._clock = clock
         self._log_warning = log_warning
         self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
-        self._releases: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     def submit(self, sequence: Sequence) -> None:
         sequence.submitted_at = self._clock()
@@ -49,8 +49,8 @@ class RoundLoop:
         await asyncio.gather(*(self._serve() for _ in range(self._settings.serving.groups_in_flight)))
 
     async def drain(self) -> None:
-        """Wait until the sessions of ended sequences are released."""
-        await asyncio.gather(*self._releases)
+        """Wait until all are routed, and the sessions of ended sequences released."""
+        await asyncio.gather(*self._background)
 
     async def _serve(self) -> None:
         while True:
@@ -66,24 +66,35 @@ class RoundLoop:
         if not group:
             return
         started = self._clock()
-        trees = await self._drafters.draft(group, self._settings.speculation.num_draft_tokens)
+        length = self._draft_length()
+        if length:
+            self._route_new(group)
+        trees = await self._drafters.draft(group, length)
         drafted = self._clock()
-        if all(sequence.routed for sequence in group):
-            await self._verify(group, trees)
-        else:
-            await asyncio.gather(self._route(group), self._verify(group, trees))
+        await self._verify(group, trees)
         verified = self._clock()
         for sequence, tree in zip(group, trees, strict=True):
             if len(tree):
                 sequence.statistics.seconds["draft"] += drafted - started
             sequence.statistics.seconds["verify"] += verified - drafted
 
-    async def _route(self, group: Rows[Sequence]) -> None:
-        """Beside the verification of the prompt, which needs no drafter."""
-        new = [sequence for sequence in group if not sequence.routed]
-        await self._drafters.route(new, self._settings.speculation.score_tokens)
+    def _draft_length(self) -> int:
+        """Of `auto`. Drafting buys time with work, and under load there is no work to spare."""
+        speculation = self._settings.speculation
+        return speculation.num_draft_tokens if self.pool.num_active <= speculation.draft_up_to_requests else 0
+
+    def _route_new(self, group: Rows[Sequence]) -> None:
+        """Behind the first token, and in the background: until its drafter is known, a sequence goes on without one."""
+        new = [sequence for sequence in group if not sequence.routed and sequence.verifier_length]
+        for sequence in new:
+            sequence.routed = True
         if new:
-            self._in_background(self._drafters.release_losers(new))
+            self._in_background(self._route(new))
+
+    async def _route(self, new: Rows[Sequence]) -> None:
+        await self._drafters.route(new, self._settings.speculation.score_tokens)
+        await self._drafters.release_losers(new)
+        await self._drafters.release([sequence for sequence in new if sequence.done])  # meanwhile
 
     async def _verify(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> None:
         num_tokens = self._num_plain_tokens(group, trees)
@@ -161,5 +172,5 @@ class RoundLoop:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

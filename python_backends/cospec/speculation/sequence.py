@@ -35,7 +35,7 @@ class Sequence:
     verifier_length: int = 0
     drafter_lengths: dict[str, int] = field(default_factory=dict)
     drafter: str | None = None
-    routed: bool = False
+    routed: bool = False  # or being routed, or not to be
     statistics: RequestStatistics = field(default_factory=RequestStatistics)
     finish: Finish | None = None
     error: CalleeError | None = None

@@ -12,6 +12,7 @@ class RequestStatistics:
     """`rounds`: verifier passes after the prompt's own. A stage shared with a group counts in full for each request."""
 
     rounds: int = 0
+    drafted_rounds: int = 0
     num_accepted_tokens: int = 0
     accepted_per_depth: list[int] = field(default_factory=list)
     drafted_by: Counter[str] = field(default_factory=Counter)
@@ -23,12 +24,13 @@ class RequestStatistics:
 
     @property
     def mean_acceptance_length(self) -> float:
-        """1 + accepted / rounds: tokens that one round brings, the bonus token included."""
-        return 1 + self.num_accepted_tokens / self.rounds if self.rounds else 1.0
+        """1 + accepted / drafted rounds: tokens that a round with a draft brings, the bonus token included."""
+        return 1 + self.num_accepted_tokens / self.drafted_rounds if self.drafted_rounds else 1.0
 
     def observe_round(self, drafter: str, num_draft_tokens: int, num_accepted: int) -> None:
         """A round in which tokens were drafted and verified."""
         self.rounds += 1
+        self.drafted_rounds += 1
         self.drafted_by[drafter] += num_draft_tokens
         self.num_accepted_tokens += num_accepted
         missing = num_draft_tokens - len(self.accepted_per_depth)
@@ -37,7 +39,7 @@ class RequestStatistics:
             self.accepted_per_depth[depth] += 1
 
     def observe_plain_round(self) -> None:
-        """A round without a draft: one token."""
+        """A round without a draft."""
         self.rounds += 1
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""Int8 weights for forwards of a few tokens on a CPU: such a forward costs what its weights weigh.
+
+For drafters only: what a drafter rounds may cost an accepted token, never a wrong one.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from cospec.engine.weights import Weights
+
+MOST_TOKENS = 4  # beyond it, the kernel for few tokens is slower than the bfloat16 one
+
+
+class Int8Linear(nn.Module):
+    """One scale per output (symmetric)."""
+
+    weight: Tensor  # int8 [out, in]
+    scales: Tensor  # [out]
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        exact = linear.weight.float()
+        scales = exact.abs().amax(1).clamp(min=1e-8) / 127
+        self.register_buffer("weight", (exact / scales[:, None]).round().to(torch.int8))
+        self.register_buffer("scales", scales.to(linear.weight.dtype))
+        self.register_buffer("bias", linear.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs = torch._weight_int8pack_mm(inputs.flatten(0, -2), self.weight, self.scales)
+        outputs = outputs.view(*inputs.shape[:-1], -1)
+        return outputs if self.bias is None else outputs + self.bias
+
+
+def quantize(weights: Weights) -> Weights:
+    """A copy whose matrices are int8."""
+    quantized = copy.deepcopy(weights)
+    for module in list(quantized.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(module, name, Int8Linear(child))
+    return quantized
