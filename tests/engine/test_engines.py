@@ -112,6 +112,8 @@ def test_drafts_of_unequal_length_together_are_what_each_is_alone(checkpoint: Di
     together = drafter.draft(rows)
     assert [len(result.tokens) for result in together] == lengths
     assert together[2].context_log_likelihood < 0 == together[1].context_log_likelihood
+    [scored] = drafter.draft([DraftRow(2, 5, PROMPT, 1, GREEDY)])
+    assert scored.status is Status.UNKNOWN_STATE  # a score keeps no session
     for row, result in zip(rows, together, strict=True):
         drafter.release([row.session_id])
         [alone] = drafter.draft([row])

@@ -96,5 +96,6 @@ class ScriptedDrafter:
         drafted: list[int] = []
         for _ in range(row.num_draft_tokens):
             drafted.append(self.next_token(tokens + drafted))
-        self.sessions[row.session_id] = tokens + drafted[:-1]
+        if not row.score_context:
+            self.sessions[row.session_id] = tokens + drafted[:-1]
         return DraftResult(Status.OK, tuple(drafted), (0.5,) * len(drafted), self.log_likelihood)

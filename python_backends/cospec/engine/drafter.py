@@ -41,6 +41,7 @@ class DrafterEngine:
         drafts = {item.session.slot: item for item in opened if isinstance(item, _Draft)}
         self._generate(sorted(drafts.values(), key=lambda draft: -draft.length))
         served = {id(draft) for draft in drafts.values()}
+        self.release([draft.row.session_id for draft in drafts.values() if draft.row.score_context])
         return [self._result(item, served) for item in opened]
 
     def release(self, session_ids: Sequence[int]) -> None:

@@ -39,7 +39,7 @@ class DrafterPool:
         answers = await asyncio.gather(*(self._ask(name, rows) for name in names))
         for index, sequence in enumerate(sequences):
             results = {name: answer[index] for name, answer in zip(names, answers, strict=True) if answer}
-            self._choose(sequence, results, score_tokens)
+            self._choose(sequence, results)
             sequence.statistics.seconds["route"] += self._clock() - started
 
     async def draft(self, sequences: Rows[Sequence], default_length: int) -> list[DraftTree]:
@@ -58,12 +58,10 @@ class DrafterPool:
         """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
         await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
 
-    def _choose(self, sequence: Sequence, results: Mapping[str, DraftResult], score_tokens: int) -> None:
+    def _choose(self, sequence: Sequence, results: Mapping[str, DraftResult]) -> None:
         scored = {name: result for name, result in results.items() if result.status is Status.OK}
         sequence.drafter = best_drafter({name: result.context_log_likelihood for name, result in scored.items()})
-        whole_prompt_read = len(sequence.request.prompt) <= score_tokens
-        for name in scored:
-            sequence.drafter_lengths[name] = len(sequence.request.prompt) if whole_prompt_read else 0
+        sequence.routed = True
 
     async def _draft_with(
         self, name: str, sequences: Rows[Sequence], lengths: Rows[int], trees: list[DraftTree]
@@ -93,8 +91,3 @@ class DrafterPool:
                 await self._drafters[name].release([sequence.session_id for sequence in held])
             except CalleeError as error:
                 self._log_warning(f"drafter {name} keeps {len(held)} sessions until their lease ends: {error}")
-
-    async def release_losers(self, sequences: Rows[Sequence]) -> None:
-        """After routing: free the sessions of the drafters that were not chosen."""
-        for name in self._drafters:
-            await self._release_from(name, [sequence for sequence in sequences if sequence.drafter != name])

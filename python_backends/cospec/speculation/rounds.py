@@ -38,7 +38,7 @@ class RoundLoop:
         self._clock = clock
         self._log_warning = log_warning
         self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
-        self._background: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
 
     def submit(self, sequence: Sequence) -> None:
         sequence.submitted_at = self._clock()
@@ -49,8 +49,8 @@ class RoundLoop:
         await asyncio.gather(*(self._serve() for _ in range(self._settings.serving.groups_in_flight)))
 
     async def drain(self) -> None:
-        """Wait until all are routed, and the sessions of ended sequences released."""
-        await asyncio.gather(*self._background)
+        """Wait until the sessions of ended sequences are released."""
+        await asyncio.gather(*self._releases)
 
     async def _serve(self) -> None:
         while True:
@@ -65,10 +65,10 @@ class RoundLoop:
     async def _round(self, group: Rows[Sequence]) -> None:
         if not group:
             return
-        started = self._clock()
         length = self._draft_length()
         if length:
-            self._route_new(group)
+            await self._route_new(group)
+        started = self._clock()
         trees = await self._drafters.draft(group, length)
         drafted = self._clock()
         await self._verify(group, trees)
@@ -83,18 +83,11 @@ class RoundLoop:
         speculation = self._settings.speculation
         return speculation.num_draft_tokens if self.pool.num_active <= speculation.draft_up_to_requests else 0
 
-    def _route_new(self, group: Rows[Sequence]) -> None:
-        """Behind the first token, and in the background: until its drafter is known, a sequence goes on without one."""
+    async def _route_new(self, group: Rows[Sequence]) -> None:
+        """Behind the first token, which should not wait for it. Not beside a verification: on a CPU both would crawl."""
         new = [sequence for sequence in group if not sequence.routed and sequence.verifier_length]
-        for sequence in new:
-            sequence.routed = True
         if new:
-            self._in_background(self._route(new))
-
-    async def _route(self, new: Rows[Sequence]) -> None:
-        await self._drafters.route(new, self._settings.speculation.score_tokens)
-        await self._drafters.release_losers(new)
-        await self._drafters.release([sequence for sequence in new if sequence.done])  # meanwhile
+            await self._drafters.route(new, self._settings.speculation.score_tokens)
 
     async def _verify(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> None:
         num_tokens = self._num_plain_tokens(group, trees)
@@ -160,7 +153,7 @@ class RoundLoop:
 
     def _close(self, sequence: Sequence) -> None:
         spent = sequence.statistics.seconds
-        spent["other"] = self._clock() - sequence.submitted_at - spent["draft"] - spent["verify"]
+        spent["other"] = self._clock() - sequence.submitted_at - spent["route"] - spent["draft"] - spent["verify"]
         self.pool.retire()
 
     async def _release(self, sequences: Rows[Sequence]) -> None:
@@ -172,5 +165,5 @@ class RoundLoop:
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)

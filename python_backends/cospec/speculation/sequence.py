@@ -35,7 +35,7 @@ class Sequence:
     verifier_length: int = 0
     drafter_lengths: dict[str, int] = field(default_factory=dict)
     drafter: str | None = None
-    routed: bool = False  # or being routed, or not to be
+    routed: bool = False  # or not to be
     statistics: RequestStatistics = field(default_factory=RequestStatistics)
     finish: Finish | None = None
     error: CalleeError | None = None
@@ -82,7 +82,7 @@ class Sequence:
         return DraftRow(self.session_id, held, context, num_draft_tokens, self.request.sampling)
 
     def score_row(self, num_tokens: int) -> DraftRow:
-        """The end of the prompt, for routing; a session that starts over when the drafter is then chosen."""
+        """The end of the prompt, for routing."""
         context = np.asarray(self.request.prompt[-num_tokens:], dtype=np.int32)
         return DraftRow(self.session_id, 0, context, 0, self.request.sampling, score_context=True)
 

@@ -83,7 +83,10 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class DraftRow:
-    """Continue by `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the rest."""
+    """Continue by `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the rest.
+
+    `score_context` asks how likely the context is, for routing; the session ends with the answer.
+    """
 
     session_id: int  # uint64
     committed_length: int
