@@ -46,10 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
             measurements = measure(client, plan, options.seed, settings)
         environment = {"COSPEC_SETTINGS": str(options.settings.resolve())}
         steps = _subprocess_json("cospec.engine.benchmark", "--json", environment=environment)
+        gaps = _gaps(differences(measurements), environment)
     except (ServerFailed, CospecError, BaselineFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    result = collect(measurements, steps, plan, describe_environment(settings))
+    result = collect(measurements, steps, gaps, plan, describe_environment(settings))
     write_report(result, options.output)
     print((options.output / "bench.md").read_text(encoding="utf-8"))
     return 0
@@ -88,7 +89,7 @@ def measure(client: Client, plan: Plan, seed: int, settings: ServerSettings) -> 
 
 
 def collect(
-    measurements: Measurements, steps: dict[str, float], plan: Plan, environment: dict[str, Any]
+    measurements: Measurements, steps: dict[str, float], gaps: list[float], plan: Plan, environment: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything that the report shows, as plain JSON."""
     baselines = measurements.baselines
@@ -104,6 +105,7 @@ def collect(
         ],
         "baselines": {name: median(run[name] for run in baselines) for name in baselines[0]},
         "steps_ms": steps,
+        "gaps": gaps,
         "max_tokens": plan.max_tokens,
         "repeats": plan.repeats,
         **environment,
@@ -113,6 +115,20 @@ def collect(
 def identical_share(repeats: list[Cell], expected: dict[str, str]) -> float:
     """Share of all answers that are the text of `off` at concurrency 1."""
     return sum(cell.num_identical(expected) for cell in repeats) / sum(len(cell.texts) for cell in repeats)
+
+
+def differences(measurements: Measurements) -> list[dict[str, str]]:
+    """Every answer that is not the text of `off` at concurrency 1, once."""
+    pairs = {pair for repeats in measurements.cells.values() for cell in repeats for pair in cell.texts}
+    return [
+        {"prompt": prompt, "other": text} for prompt, text in sorted(pairs) if text != measurements.expected[prompt]
+    ]
+
+
+def _gaps(pairs: list[dict[str, str]], environment: Mapping[str, str]) -> list[float]:
+    """Between the two best logits, where each pair parts."""
+    lines = "\n".join(map(json.dumps, pairs))
+    return list(_subprocess_json("cospec.engine.near_ties", stdin=lines, environment=environment)["gaps"])
 
 
 def _warm_up(client: Client, plan: Plan, prompts: list[Prompt]) -> dict[str, str]:
@@ -135,7 +151,7 @@ def _baselines(prompts: list[Prompt], max_tokens: int, settings: ServerSettings)
 
 def _subprocess_json(
     module: str, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """What a module prints, from a process of its own: torch's threads are gone while the server is measured."""
     command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(

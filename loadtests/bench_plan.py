@@ -98,6 +98,6 @@ def _sample(generation: Generation) -> Sample:
         generation.ttft,
         generation.latency,
         generation.num_output_tokens,
-        metrics.rounds,
+        metrics.drafted_rounds,
         metrics.num_accepted_tokens,
     )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,7 @@ def ratios(result: Result) -> dict[str, float]:
         "speculation (auto) over off, concurrency 1": rate["auto", 1] / rate["off", 1],
         "best speculation over off, concurrency 1": best / rate["off", 1],
         "speculation (auto) over transformers assisted": rate["auto", 1] / result["baselines"]["transformers assisted"],
+        "best speculation over transformers assisted": best / result["baselines"]["transformers assisted"],
         "off over transformers generate": rate["off", 1] / result["baselines"]["transformers"],
         "off at concurrency 32 over 1": rate["off", 32] / rate["off", 1],
         "TPOT of off over the bare step": off["tpot_p50"] / steps["verifier_1_token"],
@@ -61,9 +63,18 @@ def as_markdown(result: Result) -> str:
             f"| {cell['mean_acceptance_length']:.2f} | {cell['identical']:.0%} |"
         )
     lines += [f"| {name} | 1 | {value:.0f} | | | | | |" for name, value in result["baselines"].items()]
-    lines += ["", "| ratio | value |", "|---|---|"]
+    lines += ["", _about_differences(result["gaps"]), "", "| ratio | value |", "|---|---|"]
     lines += [f"| {name} | {value:.2f} |" for name, value in result["ratios"].items()]
     return "\n".join(lines) + "\n"
+
+
+def _about_differences(gaps: list[float]) -> str:
+    if not gaps:
+        return "Every answer is the text of `off` at concurrency 1."
+    return (
+        f"{len(gaps)} different answers are not the text of `off` at concurrency 1. Where they part, the verifier's "
+        f"two best logits are at most {max(gaps):.4f} apart (median {median(gaps):.4f})."
+    )
 
 
 def plot(result: Result, path: Path) -> None:

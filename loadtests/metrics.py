@@ -12,7 +12,7 @@ class Sample:
     ttft: float
     latency: float
     num_output_tokens: int
-    rounds: int = 0
+    drafted_rounds: int = 0
     num_accepted_tokens: int = 0
 
     @property
@@ -42,7 +42,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 def summarize(samples: Sequence[Sample], seconds: float) -> Summary:
     """`seconds`: from the first request's start to the last one's end."""
     tpots = [sample.tpot * 1e3 for sample in samples]
-    rounds = sum(sample.rounds for sample in samples)
+    rounds = sum(sample.drafted_rounds for sample in samples)
     accepted = sum(sample.num_accepted_tokens for sample in samples)
     return Summary(
         tokens_per_second=sum(sample.num_output_tokens for sample in samples) / seconds,

@@ -10,6 +10,7 @@ class PerfMetrics:
     """How a request was served; times in milliseconds."""
 
     rounds: int = 0
+    drafted_rounds: int = 0  # those in which a draft was checked
     num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
     mean_acceptance_length: float = 1.0

@@ -37,7 +37,14 @@ class EchoClient:
         self.together.wait()
         self.speculations.append(options["speculation"])
         return Generation(
-            prompt, 1, options["max_tokens"], "length", "", PerfMetrics(rounds=2, num_accepted_tokens=6), 0.1, 0.5
+            prompt,
+            1,
+            options["max_tokens"],
+            "length",
+            "",
+            PerfMetrics(drafted_rounds=2, num_accepted_tokens=6),
+            0.1,
+            0.5,
         )
 
 
@@ -56,7 +63,7 @@ def measurements() -> Measurements:
 
 
 def result() -> dict[str, Any]:
-    return collect(measurements(), STEPS, FULL, describe_environment(read_settings()))
+    return collect(measurements(), STEPS, [0.5, 0.25, 0.0], FULL, describe_environment(read_settings()))
 
 
 def test_a_cell_asks_every_prompt_once_with_so_many_callers() -> None:
@@ -80,6 +87,10 @@ def test_identical_texts_are_counted_over_every_answer_of_every_repeat() -> None
     assert identical_share(repeats, {"x": "same", "y": "same"}) == 0.5
 
 
+def test_every_text_that_differs_is_examined_once() -> None:
+    assert bench.differences(measurements()) == [{"prompt": "y", "other": "other"}]
+
+
 def test_the_ratios_are_of_the_figures_they_name() -> None:
     values = ratios(result())
     assert values["speculation (auto) over off, concurrency 1"] == 2
@@ -101,6 +112,7 @@ def test_the_markdown_has_a_row_for_every_cell_and_names_the_settings() -> None:
     text = as_markdown(values)
     assert text.count("| 50% |") == 15
     assert values["settings"]["sha256"][:12] in text and "bfloat16" in text
+    assert "3 different answers" in text and "at most 0.5000 apart (median 0.2500)" in text
 
 
 def test_settings_that_say_nothing_have_the_shipped_values(tmp_path: Path) -> None:

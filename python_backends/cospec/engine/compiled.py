@@ -119,4 +119,3 @@ def _dynamic_shapes(num_slots: int, max_length: int) -> tuple[dict[int, Dim], ..
     length, wanted = Dim("length", min=1, max=max_length), Dim("wanted", min=1, max=num_slots * max_length)
     row, place = {0: rows}, {0: rows, 1: width}
     return place, place, place, row, row, {0: rows, 1: width, 2: width}, {0: length}, {0: wanted}
-

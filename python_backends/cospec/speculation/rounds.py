@@ -84,7 +84,7 @@ class RoundLoop:
         return speculation.num_draft_tokens if self.pool.num_active <= speculation.draft_up_to_requests else 0
 
     async def _route_new(self, group: Rows[Sequence]) -> None:
-        """Behind the first token, which should not wait for it. Not beside a verification: on a CPU both would crawl."""
+        """Behind the first token, which should not wait; not beside a verification: on a CPU both would crawl."""
         new = [sequence for sequence in group if not sequence.routed and sequence.verifier_length]
         if new:
             await self._drafters.route(new, self._settings.speculation.score_tokens)

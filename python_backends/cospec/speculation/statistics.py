@@ -46,6 +46,7 @@ class RequestStatistics:
         total = self.num_draft_tokens
         return {
             "rounds": self.rounds,
+            "drafted_rounds": self.drafted_rounds,
             "num_draft_tokens": total,
             "num_accepted_tokens": self.num_accepted_tokens,
             "mean_acceptance_length": round(self.mean_acceptance_length, 4),

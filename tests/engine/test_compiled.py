@@ -1,0 +1,72 @@
+"""The compiled forward is the eager one, for every shape; its artefacts are kept by all that they depend on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cospec.config import ModelSettings, Settings
+from cospec.engine import artefacts
+from cospec.engine.artefacts import missing_artefacts
+from cospec.engine.blocks import Part, assemble
+from cospec.engine.compiled import compile_forward, load_compiled, load_forward
+from cospec.engine.language_model import LanguageModel
+from cospec.engine.quantized import quantize
+from cospec.engine.weights import load_weights
+from cospec.speculation.types import DraftTree
+from tiny import Directory, random_tokens
+
+TREE = DraftTree((5, 6, 7), (-1, -1, 0))
+SETTINGS = ModelSettings(dtype="float32", num_slots=8, max_length=64, quantize="int8")
+CPU = torch.device("cpu")
+
+
+def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_path: Path) -> None:
+    weights = load_weights(checkpoint("qwen3"), torch.float32, CPU, 64)
+    compile_forward(weights, 8, 64, tmp_path / "x.pt2")
+    eager = LanguageModel(weights, 8, 64)
+    compiled = LanguageModel(weights, 8, 64, load_forward(tmp_path / "x.pt2"))
+    tokens = random_tokens(30)
+    for parts in (
+        [Part(slot, 0, tokens[slot:20]) for slot in range(8)],
+        [Part(3, 17, tokens[:1])],
+        [Part(3, 18, tokens[:2], TREE)],
+        [Part(0, 20, tokens[:1]), Part(5, 15, tokens[:1])],
+        [Part(1, 19, tokens[:4], TREE), Part(2, 18, tokens[:1]), Part(7, 13, tokens[:9])],
+    ):
+        expected = eager.logits(assemble(eager, parts))
+        torch.testing.assert_close(compiled.logits(assemble(compiled, parts)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_int8_weights_stay_near(checkpoint: Directory) -> None:
+    weights = load_weights(checkpoint("qwen2"), torch.float32, CPU, 64)
+    exact, rounded = LanguageModel(weights, 2, 64), LanguageModel(quantize(weights), 2, 64)
+    block = assemble(exact, [Part(0, 0, random_tokens(3))])
+    error = (exact.logits(block) - rounded.logits(block)).abs().mean()
+    assert 0 < error < 0.05 * exact.logits(block).abs().mean()
+
+
+def test_an_artefact_is_missing_until_made_and_again_when_anything_changes(
+    checkpoint: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(artefacts.CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "verifier" / "1").mkdir(parents=True)
+    weights = tmp_path / "verifier" / "1" / "weights"
+    weights.symlink_to(checkpoint("llama"))
+    settings = Settings(drafters=())
+    missing = list(missing_artefacts(settings, tmp_path))
+    assert [artefact.quantized for artefact in missing] == [False]
+    missing[0].path.parent.mkdir()
+    missing[0].path.touch()
+    assert not list(missing_artefacts(settings, tmp_path))
+    other = replace(settings.engine, verifier=replace(settings.engine.verifier, num_threads=3))
+    assert list(missing_artefacts(replace(settings, engine=other), tmp_path))
+    assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="off")), tmp_path))
+    assert not list(missing_artefacts(replace(settings, engine=replace(other, device="cuda")), tmp_path))
+
+
+def test_without_artefacts_the_eager_forward_serves(
+    checkpoint: Directory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(artefacts.CACHE_VARIABLE, str(tmp_path))
+    assert load_compiled(checkpoint("llama"), SETTINGS) is None
