@@ -210,7 +210,8 @@ def free_ports(count: int) -> list[int]:
 
 def serve(options: ServeOptions) -> int:
     """Run until Ctrl-C, SIGTERM or the server's own end; returns the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     try:
         with TritonServer(options) as server:
             print(
@@ -224,6 +225,9 @@ def serve(options: ServeOptions) -> int:
 
 
 def _interrupt(number: int, frame: object) -> None:
+    """Once: a second signal must not end the ending, which takes seconds at most."""
+    for handled in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(handled, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -1,5 +1,7 @@
 """The compiled forward is the eager one, for every shape; its artefacts are kept by all that they depend on."""
 
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from cospec.config import ModelSettings, Settings
 from cospec.engine import artefacts
 from cospec.engine.artefacts import missing_artefacts
 from cospec.engine.blocks import Part, assemble
-from cospec.engine.compiled import compile_forward, load_compiled, load_forward
+from cospec.engine.compiled import compile_forward, drop_unused, load_compiled, load_forward
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
 from cospec.engine.weights import load_weights
@@ -63,6 +65,14 @@ def test_an_artefact_is_missing_until_made_and_again_when_anything_changes(
     assert list(missing_artefacts(replace(settings, engine=other), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="off")), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, device="cuda")), tmp_path))
+
+
+def test_artefacts_that_nobody_loads_are_dropped(tmp_path: Path) -> None:
+    for name, age in (("old.pt2", 31), ("new.pt2", 29), ("other", 99)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, time.time() - age * 86400))
+    drop_unused(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.pt2", "other"]
 
 
 def test_without_artefacts_the_eager_forward_serves(

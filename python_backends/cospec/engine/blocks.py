@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -74,15 +73,14 @@ def assemble(model: LanguageModel, parts: Sequence[Part], wanted: Sequence[range
     )
     longest = max(part.end for part in parts)
     flat = np.asarray([row * width + column for row, chosen in enumerate(columns) for column in chosen])
-    return Block(*map(model.tensor, arrays), model.cache.columns(longest), model.tensor(flat))
+    return Block(*[*map(model.tensor, arrays), model.cache.columns(longest), model.tensor(flat)])
 
 
 def next_tokens(model: LanguageModel, slots: Tensor, tokens: Tensor, positions: Tensor, longest: int) -> Block:
     """One token a row, behind what its slot holds; each tensor int64 [rows]."""
-    column, places = tokens[:, None], positions[:, None]
-    alone = torch.ones((len(tokens), 1, 1), dtype=torch.bool, device=model.device)
-    rows = torch.arange(len(tokens), device=model.device)
-    return Block(column, places, places, slots, positions, alone, model.cache.columns(longest), rows)
+    count, places = tokens.shape[0], positions[:, None]
+    columns = model.cache.columns(longest)
+    return Block(tokens[:, None], places, places, slots, positions, model.alone[:count], columns, model.rows[:count])
 
 
 def _relatives(parts: Sequence[Part], width: int) -> NDArray[np.bool_]:

@@ -6,6 +6,8 @@ weights into oneDNN's own layout. Compiling takes seconds a model, so artefacts 
 
 import os
 import tempfile
+import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from cospec.config import ModelSettings, Settings
-from cospec.engine.artefacts import Artefact, artefacts, missing_artefacts
+from cospec.engine.artefacts import Artefact, artefacts, cache_directory, missing_artefacts
 from cospec.engine.forward import Block, Forward
 from cospec.engine.kv_cache import KVCache
 from cospec.engine.language_model import Step
@@ -25,6 +27,7 @@ from cospec.engine.quantized import MOST_TOKENS, quantize
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
+UNUSED_SECONDS = 30 * 86400
 
 
 def compile_missing(settings: Settings, repository: Path) -> None:
@@ -39,6 +42,7 @@ def compile_missing(settings: Settings, repository: Path) -> None:
             futures = [pool.submit(_compile_artefact, job) for job in jobs]
             for future in tqdm(as_completed(futures), desc="compiling models", unit="model", total=len(jobs)):
                 future.result()
+    drop_unused(cache_directory())
 
 
 def _compile_artefact(artefact: Artefact) -> None:
@@ -66,18 +70,33 @@ def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path
     unfinished.rename(path)
 
 
+def drop_unused(directory: Path) -> None:
+    """Artefacts of models and settings that nobody has loaded for long."""
+    for path in directory.glob("*.pt2"):
+        if path.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            path.unlink(missing_ok=True)
+
+
 def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     """What `compile_missing` made for this checkpoint, if it did."""
     paths = [artefact.path for artefact in artefacts(weights, settings)]
     if not all(path.exists() for path in paths):
         return None
+    for path in paths:
+        path.touch()
     full, *few = map(load_forward, paths)
     return _by_size(few[0], full) if few else full
 
 
 def load_forward(path: Path) -> Step:
-    run = torch._inductor.aoti_load_package(str(path))
-    return lambda block, caches: run(*block, *caches)
+    # Its own `__call__` reads the artefact's description anew each time, which costs a quarter of a drafter's step.
+    loader = torch._inductor.aoti_load_package(str(path)).loader
+
+    def run(block: Block, caches: Sequence[Tensor]) -> Tensor:
+        [logits] = loader.boxed_run([*block, *caches])
+        return logits
+
+    return run
 
 
 def _by_size(few: Step, many: Step) -> Step:

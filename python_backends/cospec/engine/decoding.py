@@ -29,18 +29,19 @@ def decode(
     The longest come first, so that those that go on are always the first rows. The last token of a row is not read.
     """
     slots = model.tensor(np.asarray([part.slot for part in parts]))
-    positions = model.tensor(np.asarray([part.end for part in parts]))
+    positions = model.tensor(np.asarray([part.end for part in parts]))  # of the tokens to choose
     longest = max(part.end for part in parts)
     steps: list[Step] = []
     for number in range(lengths[0]):
         rows = sum(length > number for length in lengths)
+        if rows < slots.shape[0]:
+            slots, positions, logits, sampling = slots[:rows], positions[:rows], logits[:rows], sampling.first(rows)
         if steps:
-            read = positions[:rows] + (number - 1)
-            block = next_tokens(model, slots[:rows], steps[-1].tokens[:rows], read, longest + number)
-            logits = model.logits(block)
-        chosen = sampling.first(rows)
-        tokens = choose_tokens(logits[:rows], positions[:rows] + number, chosen, model.end_tokens)
-        steps.append(Step(tokens, logits[:rows], chosen.temperature))
+            read = steps[-1].tokens[:rows]
+            logits = model.logits(next_tokens(model, slots, read, positions, longest + number))
+            positions = positions + 1
+        tokens = choose_tokens(logits, positions, sampling, model.end_tokens)
+        steps.append(Step(tokens, logits, sampling.temperature))
     return steps
 
 

@@ -22,6 +22,8 @@ class LanguageModel:
         shape = self.architecture
         self.cache = KVCache(shape.num_layers, num_slots, max_length, shape.kv_heads, shape.head_dim, weights.embedding)
         self._step = step or Forward(weights)
+        self.rows = torch.arange(num_slots, device=self.device)
+        self.alone = torch.ones((num_slots, 1, 1), dtype=torch.bool, device=self.device)
 
     @property
     def end_tokens(self) -> tuple[int, ...]:

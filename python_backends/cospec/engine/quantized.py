@@ -18,6 +18,7 @@ class Int8Linear(nn.Module):
 
     weight: Tensor  # int8 [out, in]
     scales: Tensor  # [out]
+    bias: Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
