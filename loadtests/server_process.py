@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-SERVE = (str(Path(sys.executable).parent / "cospec-server"), "serve")
+COSPEC_SERVER = str(Path(sys.executable).parent / "cospec-server")
 START_TIMEOUT = 240.0  # seconds; the server's own limit is shorter and its message better
 STOP_TIMEOUT = 30.0
 
@@ -26,13 +26,14 @@ def server_at(url: str | None, *arguments: str) -> Iterator[str]:
     if url is not None:
         yield url
         return
+    subprocess.run([COSPEC_SERVER, "compile", *arguments], check=False)  # where its progress is seen
     with running_server(*arguments) as own:
         yield own
 
 
 @contextlib.contextmanager
 def running_server(
-    *arguments: str, command: Sequence[str] = SERVE, start_timeout: float = START_TIMEOUT
+    *arguments: str, command: Sequence[str] = (COSPEC_SERVER, "serve"), start_timeout: float = START_TIMEOUT
 ) -> Iterator[str]:
     """The gRPC address of a ready server, stopped at the end; `arguments` go to it. Raises `ServerFailed`."""
     http, grpc, metrics = _free_ports(3)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from cospec.config import SETTINGS_VARIABLE, Settings, load_settings
-from cospec.engine.artefacts import compiler, missing_artefacts
+from cospec.engine.artefacts import missing_artefacts
 from cospec.preflight import SHARED_MEMORY, check_ports, check_shared_memory, check_weights
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
 
@@ -107,17 +107,17 @@ class TritonServer:
         check_shared_memory(len(settings.model_names))
 
     def _compile(self, settings: Settings) -> None:
-        """In a process of its own, which leaves no torch behind in this one."""
-        if next(missing_artefacts(settings, self._options.model_repository), None) is None:
+        """In a process of its own, which leaves no torch behind in this one. If it fails, models run eagerly."""
+        repository = self._options.model_repository.resolve()
+        if next(missing_artefacts(settings, repository), None) is None:
             return
-        if compiler() is None:
-            print("no C++ compiler (g++) here: models run uncompiled, at about half the speed", file=sys.stderr)
-            return
-        options = self._options
-        paths = [f"--settings={options.settings.resolve()}", f"--model-repository={options.model_repository.resolve()}"]
-        finished = subprocess.run([sys.executable, "-m", "cospec.cli", "compile", *paths], check=False)
-        if finished.returncode:
-            print("compiling failed: models run uncompiled, at about half the speed", file=sys.stderr)
+        paths = [f"--settings={self._options.settings.resolve()}", f"--model-repository={repository}"]
+        command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
+        try:
+            process.wait()
+        finally:
+            _kill_group(process)
 
     def _spawn(self, installation: TritonInstallation, settings: Settings) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
@@ -194,9 +194,7 @@ class TritonServer:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(KILL_TIMEOUT)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _kill_group(process)
 
 
 def free_ports(count: int) -> list[int]:
@@ -229,6 +227,13 @@ def _interrupt(number: int, frame: object) -> None:
     for handled in (signal.SIGTERM, signal.SIGINT):
         signal.signal(handled, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """The process, if it still runs, and its children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _die_with_parent() -> None:
