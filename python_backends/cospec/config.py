@@ -52,7 +52,7 @@ class ModelSettings:
 @dataclass(frozen=True)
 class EngineSettings:
     device: str = _one_of(DEVICES, "auto")
-    compile: str = _one_of(("auto", "off"), "auto")
+    compile: str = _one_of(("auto", "never"), "auto")
     verifier: ModelSettings = field(default_factory=ModelSettings)
     drafter: ModelSettings = field(default_factory=ModelSettings)
     lease_seconds: float = _between(1, 86400, 60.0)

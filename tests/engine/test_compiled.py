@@ -63,7 +63,7 @@ def test_an_artefact_is_missing_until_made_and_again_when_anything_changes(
     assert not list(missing_artefacts(settings, tmp_path))
     other = replace(settings.engine, verifier=replace(settings.engine.verifier, num_threads=3))
     assert list(missing_artefacts(replace(settings, engine=other), tmp_path))
-    assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="off")), tmp_path))
+    assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="never")), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, device="cuda")), tmp_path))
 
 
