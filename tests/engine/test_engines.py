@@ -8,6 +8,7 @@ from cospec.engine.verifier import VerifierEngine, match
 from cospec.engine.weights import WeightsError, load_weights
 from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, VerifyRow
 from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
+from transformers import AutoModelForCausalLM
 
 PROMPT = random_tokens(40, 9)
 GREEDY = SamplingParameters()
@@ -108,17 +109,28 @@ def test_rows_together_get_what_each_gets_alone(checkpoint: Directory) -> None:
 def test_drafts_of_unequal_length_together_are_what_each_is_alone(checkpoint: Directory) -> None:
     drafter = drafter_engine(checkpoint("llama"))
     lengths = [0, 1, 6, 3]
-    rows = [DraftRow(n, 0, random_tokens(5 + 20 * n, n), length, GREEDY, n == 2) for n, length in enumerate(lengths)]
+    rows = [DraftRow(n, 0, random_tokens(5 + 20 * n, n), length, GREEDY) for n, length in enumerate(lengths)]
     together = drafter.draft(rows)
     assert [len(result.tokens) for result in together] == lengths
-    assert together[2].context_log_likelihood < 0 == together[1].context_log_likelihood
-    [scored] = drafter.draft([DraftRow(2, 5, PROMPT, 1, GREEDY)])
-    assert scored.status is Status.UNKNOWN_STATE  # a score keeps no session
     for row, result in zip(rows, together, strict=True):
         drafter.release([row.session_id])
         [alone] = drafter.draft([row])
         assert alone.tokens == result.tokens
         assert alone.confidences == pytest.approx(result.confidences, rel=1e-3)
+
+
+def test_a_score_is_the_mean_log_likelihood_and_keeps_no_session(checkpoint: Directory) -> None:
+    drafter = drafter_engine(checkpoint("llama"))
+    beside = DraftRow(2, 0, PROMPT, 3, GREEDY)
+    scored, drafted = drafter.draft([DraftRow(1, 0, PROMPT, 0, GREEDY, True), beside])
+    model = AutoModelForCausalLM.from_pretrained(checkpoint("llama"), dtype=torch.float32)
+    tokens = torch.from_numpy(PROMPT.astype(np.int64))
+    with torch.inference_mode():
+        expected = -torch.nn.functional.cross_entropy(model(tokens[None]).logits[0, :-1], tokens[1:])
+    assert scored.context_log_likelihood == pytest.approx(float(expected), rel=1e-3)
+    assert drafted.context_log_likelihood == 0 and len(drafted.tokens) == 3
+    assert drafter.draft([DraftRow(1, 5, PROMPT, 1, GREEDY)])[0].status is Status.UNKNOWN_STATE
+    assert drafter.draft([DraftRow(3, 0, PROMPT[:1], 0, GREEDY, True)])[0].context_log_likelihood == 0
 
 
 def test_a_state_that_is_not_there_is_said_so_and_resending_mends_it(checkpoint: Directory) -> None:

@@ -39,9 +39,13 @@ class DrafterEngine:
         """One result per row, in order; a row that cannot be served does not hold up the others."""
         opened = [self._open(row) for row in rows]
         drafts = {item.session.slot: item for item in opened if isinstance(item, _Draft)}
-        self._generate(sorted(drafts.values(), key=lambda draft: -draft.length))
+        scored = [draft for draft in drafts.values() if draft.row.score_context]
+        for draft in scored:
+            draft.log_likelihood = self._score(draft)
+        going_on = [draft for draft in drafts.values() if not draft.row.score_context]
+        self._generate(sorted(going_on, key=lambda draft: -draft.length))
+        self.release([draft.row.session_id for draft in scored])
         served = {id(draft) for draft in drafts.values()}
-        self.release([draft.row.session_id for draft in drafts.values() if draft.row.score_context])
         return [self._result(item, served) for item in opened]
 
     def release(self, session_ids: Sequence[int]) -> None:
@@ -71,12 +75,14 @@ class DrafterEngine:
         """`drafts`, the longest first."""
         if not drafts:
             return
+        for draft in drafts:
+            draft.session.length = draft.row.committed_length
         parts = [self._read(draft) for draft in drafts]
-        for draft, part in zip(drafts, parts, strict=True):
-            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess is not read
         logits = self._model.logits(assemble(self._model, parts))
         sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
         steps = decode(self._model, parts, logits, [draft.length for draft in drafts], sampling)
+        for draft, part in zip(drafts, parts, strict=True):
+            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess is not read
         if steps:
             self._record(drafts, steps)
 
@@ -91,14 +97,15 @@ class DrafterEngine:
 
     def _read(self, draft: _Draft) -> Part:
         row = draft.row
-        part = Part(draft.session.slot, row.committed_length, row.context)
-        if row.score_context and len(row.context) > 1:
-            draft.log_likelihood = self._score(part)
-            return Part(part.slot, part.end - 1, part.context[-1:])
-        return prefill(self._model, part, self._prefill_chunk)
+        return prefill(self._model, Part(draft.session.slot, row.committed_length, row.context), self._prefill_chunk)
 
-    def _score(self, part: Part) -> float:
+    @torch.inference_mode()
+    def _score(self, draft: _Draft) -> float:
         """Mean log-likelihood of the context's tokens after the first, in nats."""
-        logits = self._model.logits(assemble(self._model, [part], [range(len(part.context) - 1)]))
-        targets = torch.from_numpy(part.context[1:].astype(np.int64)).to(logits.device)
+        row = draft.row
+        targets = self._model.tensor(row.context[1:].astype(np.int64))
+        if not len(targets):
+            return 0.0
+        part = Part(draft.session.slot, row.committed_length, row.context[:-1])
+        logits = self._model.logits(assemble(self._model, [part], [range(len(part.context))]))
         return float(logits.log_softmax(-1).gather(-1, targets[:, None]).mean())

@@ -82,7 +82,7 @@ class VerifierEngine:
     ) -> None:
         """Decode on where more than one token is asked for. `logits` [choices of all parts, vocab]."""
         longest_first = sorted(range(len(rows)), key=lambda index: -rows[index].num_tokens)
-        going_on = [index for index in longest_first if rows[index].num_tokens > 1]
+        going_on = [index for index in longest_first if rows[index].num_tokens > 1 and not len(rows[index].tree)]
         if not going_on:
             return
         firsts = np.cumsum([0, *(len(part.choices) for part in parts)])[going_on]

@@ -85,7 +85,7 @@ class VerifyResult:
 class DraftRow:
     """Continue by `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the rest.
 
-    `score_context` asks how likely the context is, for routing; the session ends with the answer.
+    `score_context` asks only how likely the context is, for routing; the session ends with the answer.
     """
 
     session_id: int  # uint64
