@@ -60,7 +60,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class SpeculationSettings:
-    num_draft_tokens: int = _between(0, 64, 6)
+    num_draft_tokens: int = _between(0, 64, 8)
     draft_up_to_requests: int = _between(0, 100_000, 1)
     max_draft_tokens: int = _between(1, 64, 8)
     score_tokens: int = _between(2, 4096, 32)
