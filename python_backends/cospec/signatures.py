@@ -37,7 +37,9 @@ class RowColumn(IntEnum):
     TOP_K = 4
     EOS_ALLOWED_FROM = 5
     NUM_TOKENS = 6  # to draft, or for the verifier to generate where no nodes are given
-    SCORE_CONTEXT = 7  # drafters only
+    SCORE_CONTEXT = 7  # drafters only, as all that follow
+    WIDTH = 8
+    BRANCHING = 9
 
 
 class Operation(IntEnum):
@@ -76,7 +78,8 @@ DRAFTER = ModelSignature(
     inputs=_ROW_INPUTS,
     outputs=(
         TensorSpec("result", "INT32", (len(ResultColumn),)),
-        TensorSpec("tokens", "INT32", (-1,)),
+        TensorSpec("tokens", "INT32", (-1,)),  # of the draft tree's nodes
+        TensorSpec("parents", "INT32", (-1,)),
         TensorSpec("confidences", "FP32", (-1,)),
         TensorSpec("context_log_likelihood", "FP32", (1,)),
     ),

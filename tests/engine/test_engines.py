@@ -33,7 +33,7 @@ def generate(
         if drafter and held:
             context = np.asarray(tokens[drafted:], dtype=np.int32)
             [draft] = drafter.draft([DraftRow(1, drafted, context, length, sampling)])
-            tree = DraftTree.chain(draft.tokens, draft.confidences)
+            tree = draft.tree
         [result] = verifier.verify([verify_row(1, held, np.asarray(tokens, dtype=np.int32), tree, sampling)])
         assert result.status is Status.OK
         if len(tree):
@@ -62,8 +62,7 @@ def test_a_drafter_with_the_verifiers_weights_is_always_accepted_even_when_sampl
     [first] = verifier.verify([verify_row(1, 0, PROMPT, sampling=sampling)])
     tokens = np.append(PROMPT, first.tokens).astype(np.int32)
     [draft] = drafter.draft([DraftRow(1, 0, tokens, 5, sampling)])
-    tree = DraftTree.chain(draft.tokens, draft.confidences)
-    [result] = verifier.verify([verify_row(1, first.committed_length, tokens, tree, sampling)])
+    [result] = verifier.verify([verify_row(1, first.committed_length, tokens, draft.tree, sampling)])
     assert result.path == (0, 1, 2, 3, 4)
 
 
@@ -90,7 +89,7 @@ def test_several_tokens_a_call_are_those_of_several_calls(checkpoint: Directory,
     lengths = {1: 4, 2: 1, 3: 6}
     rows = [VerifyRow(n, 0, PROMPT, NO_TREE, sampling, length) for n, length in lengths.items()]
     together = verifier.verify([*rows, verify_row(4, 0, PROMPT, tree, sampling)])
-    assert [list(result.tokens) for result in together] == [plain[:4], plain[:1], plain[:6], plain[:3]]
+    assert [list(result.tree) for result in together] == [plain[:4], plain[:1], plain[:6], plain[:3]]
     tokens = np.append(PROMPT, plain[:4]).astype(np.int32)
     [after] = verifier.verify([VerifyRow(1, together[0].committed_length, tokens[43:], NO_TREE, sampling, 5)])
     assert list(after.tokens) == plain[4:9]
@@ -111,26 +110,26 @@ def test_drafts_of_unequal_length_together_are_what_each_is_alone(checkpoint: Di
     lengths = [0, 1, 6, 3]
     rows = [DraftRow(n, 0, random_tokens(5 + 20 * n, n), length, GREEDY) for n, length in enumerate(lengths)]
     together = drafter.draft(rows)
-    assert [len(result.tokens) for result in together] == lengths
+    assert [len(result.tree) for result in together] == lengths
     for row, result in zip(rows, together, strict=True):
         drafter.release([row.session_id])
         [alone] = drafter.draft([row])
-        assert alone.tokens == result.tokens
-        assert alone.confidences == pytest.approx(result.confidences, rel=1e-3)
+        assert alone.tree.tokens == result.tree.tokens
+        assert alone.tree.confidences == pytest.approx(result.tree.confidences, rel=1e-3)
 
 
 def test_a_score_is_the_mean_log_likelihood_and_keeps_no_session(checkpoint: Directory) -> None:
     drafter = drafter_engine(checkpoint("llama"))
     beside = DraftRow(2, 0, PROMPT, 3, GREEDY)
-    scored, drafted = drafter.draft([DraftRow(1, 0, PROMPT, 0, GREEDY, True), beside])
+    scored, drafted = drafter.draft([DraftRow(1, 0, PROMPT, 0, GREEDY, score_context=True), beside])
     model = AutoModelForCausalLM.from_pretrained(checkpoint("llama"), dtype=torch.float32)
     tokens = torch.from_numpy(PROMPT.astype(np.int64))
     with torch.inference_mode():
         expected = -torch.nn.functional.cross_entropy(model(tokens[None]).logits[0, :-1], tokens[1:])
     assert scored.context_log_likelihood == pytest.approx(float(expected), rel=1e-3)
-    assert drafted.context_log_likelihood == 0 and len(drafted.tokens) == 3
+    assert drafted.context_log_likelihood == 0 and len(drafted.tree) == 3
     assert drafter.draft([DraftRow(1, 5, PROMPT, 1, GREEDY)])[0].status is Status.UNKNOWN_STATE
-    assert drafter.draft([DraftRow(3, 0, PROMPT[:1], 0, GREEDY, True)])[0].context_log_likelihood == 0
+    assert drafter.draft([DraftRow(3, 0, PROMPT[:1], 0, GREEDY, score_context=True)])[0].context_log_likelihood == 0
 
 
 def test_a_state_that_is_not_there_is_said_so_and_resending_mends_it(checkpoint: Directory) -> None:

@@ -98,4 +98,4 @@ class ScriptedDrafter:
             drafted.append(self.next_token(tokens + drafted))
         if not row.score_context:
             self.sessions[row.session_id] = tokens + drafted[:-1]
-        return DraftResult(Status.OK, tuple(drafted), (0.5,) * len(drafted), self.log_likelihood)
+        return DraftResult(Status.OK, DraftTree.chain(drafted, [0.5] * len(drafted)), self.log_likelihood)

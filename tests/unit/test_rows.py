@@ -35,10 +35,11 @@ def test_verify_rows_of_unequal_length() -> None:
 
 
 def test_draft_rows() -> None:
-    sent = DraftRow(3, 0, np.asarray([1, 2], dtype=np.int32), 4, SAMPLING, score_context=True)
+    sent = DraftRow(3, 0, np.asarray([1, 2], dtype=np.int32), 4, SAMPLING, 3, 2, score_context=True)
     [got] = codec.decode_draft(codec.encode_draft([sent]))
     assert isinstance(got, DraftRow)
-    assert (got.num_draft_tokens, got.score_context, got.context.tolist()) == (4, True, [1, 2])
+    assert (got.num_draft_tokens, got.width, got.branching, got.score_context) == (4, 3, 2, True)
+    assert got.context.tolist() == [1, 2]
 
 
 def test_releases() -> None:
@@ -56,7 +57,10 @@ def test_verify_results() -> None:
 
 
 def test_draft_results() -> None:
-    results = [DraftResult(Status.OK, (1, 2), (0.5, 0.25), -1.5), DraftResult(Status.UNKNOWN_STATE)]
+    results = [
+        DraftResult(Status.OK, DraftTree((1, 2, 3), (-1, -1, 0), (0.5, 0.25, 0.125)), -1.5),
+        DraftResult(Status.UNKNOWN_STATE),
+    ]
     assert codec.decode_draft_results(codec.encode_draft_results(results)) == results
 
 

@@ -118,7 +118,7 @@ class _Flat(nn.Module):
 
 def _example(cache: KVCache) -> Block:
     """Every dimension that varies has a size of its own, so that none is taken for another."""
-    rows, width, length, wanted = 2, 3, 7, 5
+    rows, width, span, length, wanted = 2, 3, 4, 7, 5
     places = torch.arange(width).repeat(rows, 1)
     return Block(
         tokens=places,
@@ -126,7 +126,7 @@ def _example(cache: KVCache) -> Block:
         cache_positions=places.clone(),
         slots=torch.arange(rows),
         starts=torch.zeros(rows, dtype=torch.int64),
-        relatives=torch.ones((rows, width, width), dtype=torch.bool),
+        relatives=torch.ones((rows, width, span), dtype=torch.bool),
         columns=cache.columns(length),
         wanted=torch.arange(wanted),
     )
@@ -135,6 +135,7 @@ def _example(cache: KVCache) -> Block:
 def _dynamic_shapes(num_slots: int, max_length: int) -> tuple[dict[int, Dim], ...]:
     """Which dimensions vary, in the order of `Block`."""
     rows, width = Dim("rows", min=1, max=num_slots), Dim("width", min=1, max=max_length)
+    span = Dim("span", min=1, max=max_length)
     length, wanted = Dim("length", min=1, max=max_length), Dim("wanted", min=1, max=num_slots * max_length)
     row, place = {0: rows}, {0: rows, 1: width}
-    return place, place, place, row, row, {0: rows, 1: width, 2: width}, {0: length}, {0: wanted}
+    return place, place, place, row, row, {0: rows, 1: width, 2: span}, {0: length}, {0: wanted}

@@ -9,15 +9,14 @@ from torch import Tensor
 
 from cospec.engine.blocks import Part, next_tokens
 from cospec.engine.language_model import LanguageModel
-from cospec.engine.sampling import SamplingBatch, choose_tokens
+from cospec.engine.sampling import SamplingBatch, noisy_scores
 
 
 class Step(NamedTuple):
     """One token of every row that still goes on."""
 
     tokens: Tensor  # int64 [rows]
-    logits: Tensor  # float32 [rows, vocab]
-    temperature: Tensor | None  # float32 [rows]
+    scores: Tensor  # float32 [rows, vocab], which the tokens maximise
 
 
 @torch.inference_mode()
@@ -40,8 +39,8 @@ def decode(
             read = steps[-1].tokens[:rows]
             logits = model.logits(next_tokens(model, slots, read, positions, longest + number))
             positions = positions + 1
-        tokens = choose_tokens(logits, positions, sampling, model.end_tokens)
-        steps.append(Step(tokens, logits, sampling.temperature))
+        scores = noisy_scores(logits, positions, sampling, model.end_tokens)
+        steps.append(Step(scores.argmax(-1), scores))
     return steps
 
 

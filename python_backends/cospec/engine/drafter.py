@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cospec.engine.blocks import Part, assemble, prefill
-from cospec.engine.decoding import Step, by_row, decode
+from cospec.engine.branches import beams, chains
+from cospec.engine.decoding import decode
 from cospec.engine.language_model import LanguageModel
-from cospec.engine.sampling import SamplingBatch, confidences
+from cospec.engine.sampling import SamplingBatch
 from cospec.engine.sessions import Session, SessionTable
-from cospec.speculation.types import DraftResult, DraftRow, Status
+from cospec.speculation.types import DraftResult, DraftRow, DraftTree, Status
 
 
 @dataclass
@@ -20,13 +23,16 @@ class _Draft:
 
     row: DraftRow
     session: Session
-    tokens: Sequence[int] = field(default_factory=list)
-    confidences: Sequence[float] = field(default_factory=list)
+    tree: DraftTree = field(default_factory=DraftTree)
     log_likelihood: float = 0.0
 
     @property
     def length(self) -> int:
         return self.row.num_draft_tokens
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.row.width, self.row.branching
 
 
 class DrafterEngine:
@@ -43,7 +49,8 @@ class DrafterEngine:
         for draft in scored:
             draft.log_likelihood = self._score(draft)
         going_on = [draft for draft in drafts.values() if not draft.row.score_context]
-        self._generate(sorted(going_on, key=lambda draft: -draft.length))
+        for _, alike in groupby(sorted(going_on, key=lambda draft: (*draft.shape, -draft.length)), lambda d: d.shape):
+            self._generate(list(alike))
         self.release([draft.row.session_id for draft in scored])
         served = {id(draft) for draft in drafts.values()}
         return [self._result(item, served) for item in opened]
@@ -53,7 +60,7 @@ class DrafterEngine:
             self._sessions.release(session_id)
 
     def _open(self, row: DraftRow) -> "_Draft | Status":
-        if row.committed_length + len(row.context) + row.num_draft_tokens > self._model.max_length:
+        if row.committed_length + len(row.context) + max(1, row.num_read_nodes) > self._model.max_length:
             return Status.TOO_LONG
         if row.committed_length == 0:
             session = self._sessions.open(row.session_id)
@@ -68,32 +75,26 @@ class DrafterEngine:
             return DraftResult(item)
         if id(item) not in served:  # the same session twice in one call
             return DraftResult(Status.UNKNOWN_STATE)
-        return DraftResult(Status.OK, tuple(item.tokens), tuple(item.confidences), item.log_likelihood)
+        return DraftResult(Status.OK, item.tree, item.log_likelihood)
 
     @torch.inference_mode()
-    def _generate(self, drafts: list[_Draft]) -> None:
-        """`drafts`, the longest first."""
-        if not drafts:
-            return
+    def _generate(self, drafts: Sequence[_Draft]) -> None:
+        """`drafts` of one shape, the longest first."""
         for draft in drafts:
             draft.session.length = draft.row.committed_length
         parts = [self._read(draft) for draft in drafts]
         logits = self._model.logits(assemble(self._model, parts))
-        sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
-        steps = decode(self._model, parts, logits, [draft.length for draft in drafts], sampling)
-        for draft, part in zip(drafts, parts, strict=True):
-            draft.session.length = part.end + max(0, draft.length - 1)  # the last guess is not read
-        if steps:
-            self._record(drafts, steps)
+        for draft, part, tree in zip(drafts, parts, self._trees(drafts, parts, logits), strict=True):
+            draft.tree = tree
+            draft.session.length = part.end + (draft.row.num_read_nodes if draft.row.width == 1 else 0)
 
-    def _record(self, drafts: Sequence[_Draft], steps: Sequence[Step]) -> None:
-        tokens = torch.cat([step.tokens for step in steps])
-        logits = torch.cat([step.logits for step in steps])
-        temperatures = [step.temperature for step in steps if step.temperature is not None]
-        probabilities = confidences(logits, tokens, torch.cat(temperatures) if temperatures else None)
-        chosen, trusted = by_row(steps, tokens, len(drafts)), by_row(steps, probabilities, len(drafts))
-        for draft, guesses, probable in zip(drafts, chosen, trusted, strict=True):
-            draft.tokens, draft.confidences = guesses, probable
+    def _trees(self, drafts: Sequence[_Draft], parts: Sequence[Part], logits: Tensor) -> list[DraftTree]:
+        sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
+        lengths, (width, branching) = [draft.length for draft in drafts], drafts[0].shape
+        if width == 1:
+            return chains(decode(self._model, parts, logits, lengths, sampling), len(drafts), branching)
+        trees = beams(self._model, parts, logits, lengths[0], width, branching, sampling)
+        return [tree.up_to_depth(length) for tree, length in zip(trees, lengths, strict=True)]
 
     def _read(self, draft: _Draft) -> Part:
         row = draft.row

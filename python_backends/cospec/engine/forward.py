@@ -24,8 +24,8 @@ class Block(NamedTuple):
     positions: Tensor  # int64 [rows, width]: siblings share one
     cache_positions: Tensor  # int64 [rows, width]: distinct in a row; `max_length` for padding
     slots: Tensor  # int64 [rows]
-    starts: Tensor  # int64 [rows]: where the block's entries begin; all earlier ones are seen
-    relatives: Tensor  # bool [rows, width, width]: which of the block's own entries a token sees
+    starts: Tensor  # int64 [rows]: where visibility is given by `relatives`; all earlier entries are seen
+    relatives: Tensor  # bool [rows, width, span]: which of the entries from `starts` on a token sees
     columns: Tensor  # int64 [length]: 0, 1, ..: the entries that are read at all
     wanted: Tensor  # int64 [wanted]: flat indices (row * width + column) of the tokens whose logits are asked for
 
@@ -91,10 +91,10 @@ class Forward(nn.Module):
     def _mask(self, block: Block) -> Tensor:
         """Additive [rows, 1, group * width, length]: 0 where an entry is seen, -inf elsewhere."""
         shape = self.weights.architecture
-        rows, width = block.tokens.shape
+        rows, width, span = block.relatives.shape
         offsets = block.columns - block.starts[:, None]
-        own = offsets.clamp(0, width - 1)[:, None].expand(rows, width, -1)
-        seen = (offsets < 0)[:, None] | ((offsets < width)[:, None] & block.relatives.gather(2, own))
+        own = offsets.clamp(0, span - 1)[:, None].expand(rows, width, -1)
+        seen = (offsets < 0)[:, None] | ((offsets < span)[:, None] & block.relatives.gather(2, own))
         if shape.sliding_window is not None:
             # In a tree, an entry's index runs ahead of its position by less than the tree's size: entries that far back
             # are committed ones, whose index is their position.

@@ -45,23 +45,29 @@ class SamplingBatch(NamedTuple):
 
 def choose_tokens(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end_tokens: Sequence[int]) -> Tensor:
     """int64 [N]: the token at each absolute position. `logits` [N, V] is float32 and may be overwritten."""
+    return noisy_scores(logits, positions, sampling, end_tokens).argmax(-1)
+
+
+def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end_tokens: Sequence[int]) -> Tensor:
+    """float32 [N, V]: what the chosen token maximises. `logits` [N, V] is float32 and may be overwritten."""
     if sampling.eos_allowed_from is not None:
         _ban_end(logits, positions < sampling.eos_allowed_from, end_tokens)
     if sampling.temperature is None or sampling.seeds is None:
-        return logits.argmax(-1)
+        return logits
     greedy = sampling.temperature == 0
     scaled = logits / sampling.temperature.masked_fill(greedy, 1.0)[:, None]
     supported = _restrict(scaled, sampling)
     noise = gumbel_noise(sampling.seeds, positions, logits.shape[-1])
-    return supported.add_(noise.masked_fill_(greedy[:, None], 0.0)).argmax(-1)
+    return supported.add_(noise.masked_fill_(greedy[:, None], 0.0))
 
 
-def confidences(logits: Tensor, tokens: Tensor, temperature: Tensor | None) -> Tensor:
-    """float32 [N]: the probability of each chosen token, at the request's temperature, or at 1 when greedy."""
-    if temperature is not None:
-        logits = logits / temperature.masked_fill(temperature == 0, 1.0)[:, None]
-    chosen = logits.gather(-1, tokens[:, None]).squeeze(-1)
-    return (chosen - logits.logsumexp(-1)).exp()
+def confidences(scores: Tensor, tokens: Tensor) -> Tensor:
+    """float32 [N, C]: how probable it is that another model, under the same noise, chooses each of `tokens` [N, C].
+
+    The softmax of `noisy_scores`: when greedy, the probability itself. Below a temperature the noise is known to both,
+    so that a token far ahead in noisy score is a sure one, however improbable it was before the draw.
+    """
+    return (scores.gather(-1, tokens) - scores.logsumexp(-1, keepdim=True)).exp()
 
 
 def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:

@@ -70,7 +70,7 @@ class DrafterPool:
         results = await self._ask(name, [sequences[index].draft_row(name, lengths[index]) for index in chosen])
         for index, result in zip(chosen, results, strict=False):
             if result.status is Status.OK:
-                trees[index] = DraftTree.chain(result.tokens, result.confidences)
+                trees[index] = result.tree
             else:
                 sequences[index].drafter_lengths[name] = 0
 

@@ -1,7 +1,7 @@
 """The vocabulary of the round loop: what is asked of drafters and verifier, and what they answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -37,7 +37,7 @@ class DraftTree:
 
     tokens: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
-    confidences: tuple[float, ...] = ()  # the drafter's probability of each token, given its parent
+    confidences: tuple[float, ...] = ()  # how probable each token is thought to be, given its parent
 
     @staticmethod
     def chain(tokens: Sequence[int], confidences: Sequence[float]) -> "DraftTree":
@@ -56,6 +56,11 @@ class DraftTree:
     def depth(self) -> int:
         """Length of the longest path from the root."""
         return max(self.node_depths(), default=0)
+
+    def up_to_depth(self, depth: int) -> "DraftTree":
+        """Without the nodes below `depth`, which must be the last ones."""
+        count = sum(node_depth <= depth for node_depth in self.node_depths())
+        return self if count == len(self) else DraftTree(*(column[:count] for column in astuple(self)))
 
     def is_chain(self) -> bool:
         return self.parents == tuple(range(-1, len(self) - 1))
@@ -83,8 +88,10 @@ class VerifyResult:
 
 @dataclass(frozen=True)
 class DraftRow:
-    """Continue by `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the rest.
+    """Draft a tree of depth `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the
+    rest.
 
+    At each depth the `width` most probable nodes are read, and each gets `branching` children: 1 and 1 make a chain.
     `score_context` asks only how likely the context is, for routing; the session ends with the answer.
     """
 
@@ -93,14 +100,22 @@ class DraftRow:
     context: TokenArray  # int32 [>= 1]
     num_draft_tokens: int  # 0: only read the context
     sampling: SamplingParameters
+    width: int = 1
+    branching: int = 1
     score_context: bool = False
+
+    @property
+    def num_read_nodes(self) -> int:
+        """Draft tokens that the callee reads, each an entry of its cache: none of the last depth."""
+        return self.width * max(0, self.num_draft_tokens - 1)
 
 
 @dataclass(frozen=True)
 class DraftResult:
+    """With a width of 1 the callee then holds, behind the context, the first nodes of all depths but the last."""
+
     status: Status
-    tokens: tuple[int, ...] = ()
-    confidences: tuple[float, ...] = ()
+    tree: DraftTree = DraftTree()
     context_log_likelihood: float = field(default=0.0)  # mean over context tokens after the first; 0 unless scored
 
 

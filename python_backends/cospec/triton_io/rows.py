@@ -42,6 +42,8 @@ def encode_draft(rows: Sequence[DraftRow]) -> Arrays:
     arrays = _encode_rows(rows)
     arrays["row"][:, RowColumn.NUM_TOKENS] = [row.num_draft_tokens for row in rows]
     arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]
+    arrays["row"][:, RowColumn.WIDTH] = [row.width for row in rows]
+    arrays["row"][:, RowColumn.BRANCHING] = [row.branching for row in rows]
     return arrays
 
 
@@ -90,6 +92,8 @@ def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
                 _unpad(arrays["context"][index]),
                 whole[RowColumn.NUM_TOKENS],
                 _sampling(whole, arrays["sampling"][index].tolist()),
+                whole[RowColumn.WIDTH],
+                whole[RowColumn.BRANCHING],
                 bool(whole[RowColumn.SCORE_CONTEXT]),
             )
         )
@@ -121,12 +125,13 @@ def decode_verify_results(arrays: Arrays) -> list[VerifyResult]:
 
 
 def encode_draft_results(results: Sequence[DraftResult]) -> Arrays:
-    header = [(result.status, 0, len(result.tokens)) for result in results]
+    header = [(result.status, 0, len(result.tree)) for result in results]
     likelihoods = [[result.context_log_likelihood] for result in results]
     return {
         "result": np.asarray(header, dtype=np.int32),
-        "tokens": _pad([result.tokens for result in results]),
-        "confidences": _pad([result.confidences for result in results], np.float32),
+        "tokens": _pad([result.tree.tokens for result in results]),
+        "parents": _pad([result.tree.parents for result in results]),
+        "confidences": _pad([result.tree.confidences for result in results], np.float32),
         "context_log_likelihood": np.asarray(likelihoods, dtype=np.float32),
     }
 
@@ -135,14 +140,9 @@ def decode_draft_results(arrays: Arrays) -> list[DraftResult]:
     results = []
     for index, header in enumerate(arrays["result"].tolist()):
         count = header[ResultColumn.NUM_TOKENS]
-        results.append(
-            DraftResult(
-                Status(header[ResultColumn.STATUS]),
-                tuple(arrays["tokens"][index][:count].tolist()),
-                tuple(arrays["confidences"][index][:count].tolist()),
-                float(arrays["context_log_likelihood"][index][0]),
-            )
-        )
+        nodes = (tuple(arrays[name][index][:count].tolist()) for name in ("tokens", "parents", "confidences"))
+        likelihood = float(arrays["context_log_likelihood"][index][0])
+        results.append(DraftResult(Status(header[ResultColumn.STATUS]), DraftTree(*nodes), likelihood))
     return results
 
 
