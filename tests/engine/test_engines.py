@@ -89,7 +89,7 @@ def test_several_tokens_a_call_are_those_of_several_calls(checkpoint: Directory,
     lengths = {1: 4, 2: 1, 3: 6}
     rows = [VerifyRow(n, 0, PROMPT, NO_TREE, sampling, length) for n, length in lengths.items()]
     together = verifier.verify([*rows, verify_row(4, 0, PROMPT, tree, sampling)])
-    assert [list(result.tree) for result in together] == [plain[:4], plain[:1], plain[:6], plain[:3]]
+    assert [list(result.tokens) for result in together] == [plain[:4], plain[:1], plain[:6], plain[:3]]
     tokens = np.append(PROMPT, plain[:4]).astype(np.int32)
     [after] = verifier.verify([VerifyRow(1, together[0].committed_length, tokens[43:], NO_TREE, sampling, 5)])
     assert list(after.tokens) == plain[4:9]
