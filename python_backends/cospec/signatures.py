@@ -80,7 +80,7 @@ DRAFTER = ModelSignature(
         TensorSpec("result", "INT32", (len(ResultColumn),)),
         TensorSpec("tokens", "INT32", (-1,)),  # of the draft tree's nodes
         TensorSpec("parents", "INT32", (-1,)),
-        TensorSpec("confidences", "FP32", (-1,)),
+        TensorSpec("margins", "FP32", (-1,)),
         TensorSpec("context_log_likelihood", "FP32", (1,)),
     ),
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from cospec.engine.blocks import Part, assemble
+from cospec.engine.branches import TRUST
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.sampling import SamplingBatch, noisy_scores
 from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status
@@ -52,24 +53,24 @@ def test_children_are_the_best_choices_behind_their_path(
             scores = noisy_scores(logits, torch.tensor([len(tokens)]), batch, ())[0]
             best = scores.topk(len(nodes))
             assert {tree.tokens[node] for node in nodes} == set(best.indices.tolist())
-            expected = dict(zip(best.indices.tolist(), scores.softmax(-1)[best.indices].tolist(), strict=True))
             for node in nodes:
-                assert tree.confidences[node] == pytest.approx(expected[tree.tokens[node]], abs=1e-4)
+                others = scores.clone()
+                others[tree.tokens[node]] = -torch.inf
+                assert tree.margins[node] == pytest.approx(float(scores[tree.tokens[node]] - others.max()), abs=1e-3)
 
 
 def test_a_beam_reads_the_most_probable_nodes_of_each_depth(checkpoint: Directory) -> None:
     for tree in draft(drafter_engine(checkpoint("llama")), 4, 3, 2, GREEDY):
         depths, families = tree.node_depths(), children(tree)
-        probability = [
-            float(np.prod([tree.confidences[node] for node in _ancestry(tree, leaf)])) for leaf in range(len(tree))
-        ]
+        chances = 1 / (1 + np.exp(-TRUST * np.asarray(tree.margins)))
+        probability = [float(np.prod([chances[node] for node in ancestry(tree, leaf)])) for leaf in range(len(tree))]
         for depth in range(1, 4):
             layer = sorted((node for node in range(len(tree)) if depths[node] == depth), key=lambda n: -probability[n])
             assert {node for node in layer if node in families} == set(layer[:3])
 
 
-def _ancestry(tree: DraftTree, node: int) -> list[int]:
-    return [] if node < 0 else [*_ancestry(tree, tree.parents[node]), node]
+def ancestry(tree: DraftTree, node: int) -> list[int]:
+    return [] if node < 0 else [*ancestry(tree, tree.parents[node]), node]
 
 
 def test_after_a_beam_the_session_goes_on_from_the_context(checkpoint: Directory) -> None:

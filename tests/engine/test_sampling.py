@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from cospec.engine.noise import gumbel_noise, hash_counters
-from cospec.engine.sampling import SamplingBatch, choose_tokens, confidences
+from cospec.engine.sampling import SamplingBatch, choose_tokens, margins
 from cospec.speculation.types import SamplingParameters
 from scipy import stats
 
@@ -85,7 +85,7 @@ def test_the_end_token_is_banned_where_it_may_not_be() -> None:
     assert choose(parameters, 8, logits).tolist() == [1] * 5 + [0] * 3
 
 
-def test_confidence_is_the_probability_of_the_choice() -> None:
-    found = confidences(LOGITS.repeat(2, 1), torch.tensor([3, 1]), torch.tensor([0.0, 2.0]))
-    expected = torch.stack([LOGITS.softmax(-1)[3], (LOGITS / 2).softmax(-1)[1]])
-    torch.testing.assert_close(found, expected)
+def test_a_margin_is_the_lead_over_the_best_other_choice() -> None:
+    assert margins(torch.tensor([[3.0, 2.5, 0.5], [1.0, 1.0, 1.0]])).tolist() == [[0.5, -0.5, -2.5], [0, 0, 0]]
+    outside = torch.tensor([[3.0, -torch.inf]])  # the only choice that top-k leaves
+    assert margins(outside).tolist() == [[torch.inf, -torch.inf]]

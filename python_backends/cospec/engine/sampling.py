@@ -61,13 +61,11 @@ def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end
     return supported.add_(noise.masked_fill_(greedy[:, None], 0.0))
 
 
-def confidences(scores: Tensor, tokens: Tensor) -> Tensor:
-    """float32 [N, C]: how probable it is that another model, under the same noise, chooses each of `tokens` [N, C].
-
-    The softmax of `noisy_scores`: when greedy, the probability itself. Below a temperature the noise is known to both,
-    so that a token far ahead in noisy score is a sure one, however improbable it was before the draw.
-    """
-    return (scores.gather(-1, tokens) - scores.logsumexp(-1, keepdim=True)).exp()
+def margins(best: Tensor) -> Tensor:
+    """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind."""
+    ahead = best - best[..., :1]
+    ahead[..., 0] = best[..., 0] - best[..., 1]
+    return ahead
 
 
 def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:

@@ -33,15 +33,20 @@ class SamplingParameters:
 
 @dataclass(frozen=True)
 class DraftTree:
-    """Nodes in topological order: `parents[i] < i`, or `NO_PARENT`. A chain is a tree."""
+    """Nodes in topological order: `parents[i] < i`, or `NO_PARENT`. A chain is a tree.
+
+    A drafter's confidence in a node is its margin: how far its (noisy) score is ahead of the best other choice behind
+    the same parent, in nats; negative when another is ahead. It tells far better than the node's probability whether
+    the verifier will choose it, since a choice is all about who is ahead.
+    """
 
     tokens: tuple[int, ...] = ()
     parents: tuple[int, ...] = ()
-    confidences: tuple[float, ...] = ()  # how probable each token is thought to be, given its parent
+    margins: tuple[float, ...] = ()
 
     @staticmethod
-    def chain(tokens: Sequence[int], confidences: Sequence[float]) -> "DraftTree":
-        return DraftTree(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(confidences))
+    def chain(tokens: Sequence[int], margins: Sequence[float] = ()) -> "DraftTree":
+        return DraftTree(tuple(tokens), tuple(range(-1, len(tokens) - 1)), tuple(margins))
 
     def __len__(self) -> int:
         return len(self.tokens)

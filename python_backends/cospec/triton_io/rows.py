@@ -131,7 +131,7 @@ def encode_draft_results(results: Sequence[DraftResult]) -> Arrays:
         "result": np.asarray(header, dtype=np.int32),
         "tokens": _pad([result.tree.tokens for result in results]),
         "parents": _pad([result.tree.parents for result in results]),
-        "confidences": _pad([result.tree.confidences for result in results], np.float32),
+        "margins": _pad([result.tree.margins for result in results], np.float32),
         "context_log_likelihood": np.asarray(likelihoods, dtype=np.float32),
     }
 
@@ -140,7 +140,7 @@ def decode_draft_results(arrays: Arrays) -> list[DraftResult]:
     results = []
     for index, header in enumerate(arrays["result"].tolist()):
         count = header[ResultColumn.NUM_TOKENS]
-        nodes = (tuple(arrays[name][index][:count].tolist()) for name in ("tokens", "parents", "confidences"))
+        nodes = (tuple(arrays[name][index][:count].tolist()) for name in ("tokens", "parents", "margins"))
         likelihood = float(arrays["context_log_likelihood"][index][0])
         results.append(DraftResult(Status(header[ResultColumn.STATUS]), DraftTree(*nodes), likelihood))
     return results
