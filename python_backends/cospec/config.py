@@ -18,6 +18,7 @@ DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "cospec.yaml"
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent.parent / "model_repository"
 
 DTYPES = ("float32", "bfloat16", "float16")
+RESERVED = "lookup"
 DEVICES = ("auto", "cpu", "cuda")
 
 T = TypeVar("T")
@@ -60,10 +61,21 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class SpeculationSettings:
+    method: str = _one_of(("routed", "tree", "lockstep", "vote"), "tree")
     num_draft_tokens: int = _between(0, 64, 8)
+    width: int = _between(1, 16, 1)
+    branching: int = _between(1, 16, 3)
+    num_nodes: int = _between(1, 256, 10)
+    max_drafters: int = _between(1, 16, 2)
+    lookup: bool = True
+    routing: str = _one_of(("switching", "ucb"), "switching")
+    explore_below: float = _between(0, 64, 2.0)
+    num_explorers: int = _between(0, 16, 2)
+    exploration: float = _between(0, 10, 0.3)
     draft_up_to_requests: int = _between(0, 100_000, 1)
-    max_draft_tokens: int = _between(1, 64, 8)
+    max_draft_tokens: int = _between(1, 64, 16)
     score_tokens: int = _between(2, 4096, 32)
+    draft_patience_seconds: float = _between(0.001, 60, 1.0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class ServingSettings:
     default_max_tokens: int = _between(1, 1_000_000, 128)
     plain_tokens_per_call: int = _between(1, 64, 4)
     max_group_size: int = _between(1, 4096, 64)
+    max_verify_tokens: int = _between(1, 65536, 512)
     groups_in_flight: int = _between(1, 16, 1)
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
     bls_threads: int = _between(1, 4096, 64)
@@ -144,6 +157,8 @@ def _value(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> 
         return _names(value, path)
     if kind is str:
         return _text(item.metadata, value, path)
+    if kind is bool:
+        return _truth(value, path)
     return _number(kind, item.metadata, value, path)
 
 
@@ -162,6 +177,12 @@ def _text(limits: "types.MappingProxyType[Any, Any]", value: Any, path: str) -> 
     return value
 
 
+def _truth(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{path} must be true or false, got {value!r}")
+    return value
+
+
 def _number(kind: type, limits: "types.MappingProxyType[Any, Any]", value: Any, path: str) -> Any:
     low, high = limits["low"], limits["high"]
     expected: type | tuple[type, ...] = int if kind is int else (int, float)
@@ -173,6 +194,8 @@ def _number(kind: type, limits: "types.MappingProxyType[Any, Any]", value: Any, 
 
 def _check_together(settings: Settings) -> None:
     speculation = settings.speculation
+    if RESERVED in settings.drafters:
+        raise SettingsError(f"drafters must not hold {RESERVED!r}, which is the free expert's name")
     if settings.engine.verifier.quantize != "none":
         raise SettingsError("engine.verifier.quantize must be none: rounded weights would change the text")
     if speculation.num_draft_tokens > speculation.max_draft_tokens:

@@ -70,8 +70,11 @@ def walk(tree: DraftTree, tokens: list[int], next_token: NextToken) -> tuple[lis
 class ScriptedDrafter:
     """Drafts by its own script, and checks that what it is told it holds is what it was given."""
 
-    def __init__(self, next_token: NextToken, log_likelihood: float = -1.0, failures: int = 0) -> None:
+    def __init__(
+        self, next_token: NextToken, log_likelihood: float = -1.0, failures: int = 0, margin: float = 1.0
+    ) -> None:
         self.next_token = next_token
+        self.margin = margin
         self.log_likelihood = log_likelihood
         self.failures = failures
         self.sessions: dict[int, list[int]] = {}
@@ -97,5 +100,12 @@ class ScriptedDrafter:
         for _ in range(row.num_draft_tokens):
             drafted.append(self.next_token(tokens + drafted))
         if not row.score_context:
-            self.sessions[row.session_id] = tokens + drafted[:-1]
-        return DraftResult(Status.OK, DraftTree.chain(drafted, [0.5] * len(drafted)), self.log_likelihood)
+            self.sessions[row.session_id] = tokens + (drafted[:-1] if row.width == 1 else [])
+        return DraftResult(Status.OK, self._with_siblings(drafted, row.branching), self.log_likelihood)
+
+    def _with_siblings(self, drafted: Sequence[int], branching: int) -> DraftTree:
+        """Beside each token of the script, wrong ones that the drafter trusts less."""
+        tokens = [token + other for token in drafted for other in range(branching)]
+        parents = [NO_PARENT if not depth else (depth - 1) * branching for depth in range(len(drafted))]
+        margins = [self.margin if not other else -self.margin for _ in drafted for other in range(branching)]
+        return DraftTree(tuple(tokens), tuple(p for p in parents for _ in range(branching)), tuple(margins))

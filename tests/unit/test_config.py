@@ -36,7 +36,7 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
         ("drafters: [a, a]", "drafters must be a list of distinct names"),
         ("drafters: [a b]", "drafters must be a list"),
         ("engine: 3", "engine must be a mapping"),
-        ("speculation: {num_draft_tokens: 9}", "at most speculation.max_draft_tokens"),
+        ("speculation: {num_draft_tokens: 17}", "at most speculation.max_draft_tokens"),
         ("a: [", "not valid YAML"),
     ],
 )

@@ -39,7 +39,7 @@ def test_defaults() -> None:
         ("top_p", 1.01, "at most 1"),
         ("top_p", float("nan"), "nan"),
         ("top_k", -1, "from 0"),
-        ("speculation", "on", "auto, off or fixed"),
+        ("speculation", "on", "auto, off, fixed"),
         ("speculation", "fixed:code", "fixed:<drafter>:<k>"),
         ("speculation", "fixed:poetry:4", "chat, code"),
         ("speculation", "fixed:code:9", "from 1 to 8"),

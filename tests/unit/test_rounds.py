@@ -5,14 +5,18 @@ import time
 from collections.abc import Sequence as Tokens
 
 from cospec.config import ServingSettings, Settings
-from cospec.speculation.request import GenerationRequest, SpeculationMode
+from cospec.speculation.request import GenerationRequest, Method, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.sequence import Sequence
 from cospec.speculation.types import SamplingParameters
 from scripted import ScriptedDrafter, ScriptedVerifier
 
 END = 99
-AUTO, OFF = SpeculationMode(), SpeculationMode(enabled=False)
+AUTO, OFF = SpeculationMode(), SpeculationMode(Method.OFF)
+
+
+def routed(length: int) -> SpeculationMode:
+    return SpeculationMode(Method.ROUTED, None, length)
 
 
 def counting(tokens: Tokens[int]) -> int:
@@ -48,9 +52,7 @@ def generate(loop: RoundLoop, *requests: GenerationRequest, cancel: int | None =
 
     async def run() -> list[Sequence]:
         task = asyncio.create_task(loop.run())
-        sequences = [Sequence.create(number, request, decode) for number, request in enumerate(requests)]
-        for sequence in sequences:
-            loop.submit(sequence)
+        sequences = [loop.submit(number, request, decode) for number, request in enumerate(requests)]
         for sequence in sequences:
             while not sequence.done:
                 await sequence.progress.wait()
@@ -85,7 +87,7 @@ def test_tokens_are_the_verifiers_whatever_the_drafter() -> None:
 
 def test_every_fixed_draft_length_gives_the_same_tokens_and_exactly_max_tokens() -> None:
     for length in range(1, 9):
-        mode = SpeculationMode(True, "a", length)
+        mode = SpeculationMode(Method.FIXED, "a", length)
         loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(often_right)})
         [sequence] = generate(loop, make_request(max_tokens=17, mode=mode))
         assert output(sequence) == expected((1, 2, 3), 17)
@@ -100,7 +102,7 @@ def test_off_asks_no_drafter() -> None:
 
 def test_a_perfect_drafter_is_accepted_whole() -> None:
     loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)})
-    [sequence] = generate(loop, make_request(max_tokens=21, mode=SpeculationMode(True, "a", 4)))
+    [sequence] = generate(loop, make_request(max_tokens=21, mode=SpeculationMode(Method.FIXED, "a", 4)))
     assert sequence.statistics.mean_acceptance_length == 5.0  # four drafted and the bonus token
     assert sequence.statistics.rounds == 4
 
@@ -111,9 +113,8 @@ def test_the_least_surprised_drafter_is_chosen_and_the_others_are_released() -> 
         "b": ScriptedDrafter(counting, -1.0),
         "c": ScriptedDrafter(wrong, -2.0),
     }
-    [sequence] = generate(make_loop(ScriptedVerifier(counting), drafters), make_request())
-    assert sequence.drafter == "b"
-    assert set(sequence.statistics.drafted_by) == {"b"}
+    [sequence] = generate(make_loop(ScriptedVerifier(counting), drafters), make_request(mode=routed(3)))
+    assert sequence.statistics.routes[0][0] == "b"
     assert not any(drafter.sessions for drafter in drafters.values())
 
 
@@ -139,7 +140,7 @@ def test_stop_word_across_tokens_ends_the_request_and_is_not_shown() -> None:
 def test_many_requests_of_unequal_acceptance_share_groups_and_keep_their_tokens() -> None:
     verifier = ScriptedVerifier(counting)
     drafters = {"good": ScriptedDrafter(counting), "bad": ScriptedDrafter(wrong), "mixed": ScriptedDrafter(often_right)}
-    modes = [SpeculationMode(True, name, 3) for name in drafters] + [OFF, AUTO]
+    modes = [SpeculationMode(Method.FIXED, name, 3) for name in drafters] + [OFF, AUTO]
     requests = [make_request((n, n + 1), 5 + n, modes[n % 5]) for n in range(30)]
     sequences = generate(make_loop(verifier, drafters), *requests)
     for sequence in sequences:
@@ -173,7 +174,7 @@ def test_a_failing_verifier_is_tried_again_and_then_ends_the_request_with_its_er
 
 def test_a_failing_drafter_costs_no_token() -> None:
     loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting, failures=1000)})
-    [sequence] = generate(loop, make_request(mode=SpeculationMode(True, "a", 4)))
+    [sequence] = generate(loop, make_request(mode=SpeculationMode(Method.FIXED, "a", 4)))
     assert output(sequence) == expected((1, 2, 3), 20)
     assert sequence.statistics.num_draft_tokens == 0
 
@@ -187,7 +188,7 @@ def test_requests_beyond_the_slots_wait_and_finish() -> None:
 def test_auto_does_not_draft_beyond_so_many_live_requests_and_fixed_always_does() -> None:
     verifier, drafter = ScriptedVerifier(counting), ScriptedDrafter(counting)
     loop = make_loop(verifier, {"a": drafter})
-    fixed = make_request((8,), mode=SpeculationMode(True, "a", 4))
+    fixed = make_request((8,), mode=SpeculationMode(Method.FIXED, "a", 4))
     *crowd, told = generate(loop, *(make_request((n,)) for n in range(6)), fixed)
     assert all(sequence.statistics.num_draft_tokens == 0 for sequence in crowd)
     assert told.statistics.num_draft_tokens > 0
@@ -198,7 +199,7 @@ def test_auto_does_not_draft_beyond_so_many_live_requests_and_fixed_always_does(
 def test_where_nobody_drafts_a_call_brings_several_tokens() -> None:
     verifier = ScriptedVerifier(counting)
     loop = make_loop(verifier, {}, plain_tokens_per_call=4)
-    [sequence] = generate(loop, make_request(max_tokens=10, mode=SpeculationMode(False)))
+    [sequence] = generate(loop, make_request(max_tokens=10, mode=SpeculationMode(Method.OFF)))
     assert output(sequence) == expected((1, 2, 3), 10)
     assert len(verifier.group_sizes) == 4  # the prompt's own, then 4 + 4 + 1
 

@@ -1,93 +1,157 @@
-"""The drafting stage of a round: route new requests, then draft for each with its drafter.
+"""The drafting stage of a round: ask the planned drafters, fuse their answers, choose what the verifier checks."""
 
-A drafter that fails costs speed, never an answer: its requests go on without a draft, and it rests for a while.
-"""
-
-import asyncio
-from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
+from dataclasses import dataclass, field
+from typing import Any
 
-from cospec.speculation.routing import best_drafter
-from cospec.speculation.sequence import CalleeError, Sequence
-from cospec.speculation.types import Drafter, DraftResult, DraftRow, DraftTree, Status
+import numpy as np
+from numpy.typing import NDArray
 
-REST_SECONDS = 1.0
+from cospec.speculation.calibration import Calibration
+from cospec.speculation.drafter_pool import DrafterPool
+from cospec.speculation.fusion import fuse, majority_path, most_confident_child, outcomes
+from cospec.speculation.lookup import LOOKUP
+from cospec.speculation.planning import Plan
+from cospec.speculation.request import Method
+from cospec.speculation.routing import trust
+from cospec.speculation.selection import select
+from cospec.speculation.sequence import Draft, Sequence
+from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
 
 
-class DrafterPool:
-    """All drafters by name, and which of them rest after a failure."""
+class Drafting:
+    def __init__(self, pool: DrafterPool, calibration: Calibration, max_nodes: int) -> None:
+        """`max_nodes`: to verify in one round, over all of its sequences."""
+        self._pool = pool
+        self._calibration = calibration
+        self._max_nodes = max_nodes
 
-    def __init__(
-        self, drafters: Mapping[str, Drafter], clock: Callable[[], float], log_warning: Callable[[str], None]
-    ) -> None:
-        self._drafters = drafters
-        self._clock = clock
-        self._log_warning = log_warning
-        self._resting_until: dict[str, float] = {}
+    async def draft(self, sequences: Rows[Sequence], plans: Rows[Plan]) -> list[Draft]:
+        """One draft per sequence, empty where nothing was planned or nobody answered."""
+        members = [_Member(sequence, plan, self._calibration) for sequence, plan in zip(sequences, plans, strict=True)]
+        drafting = [member for member in members if member.plan.drafters]
+        lockstep = [member for member in drafting if member.plan.method is Method.LOCKSTEP]
+        at_once = [member for member in drafting if member.plan.method is not Method.LOCKSTEP]
+        if at_once:
+            await self._draft_at_once(at_once)
+        if lockstep:
+            await self._draft_in_lockstep(lockstep)
+        self._choose_nodes(drafting)
+        return [member.draft for member in members]
 
-    def available(self) -> list[str]:
-        now = self._clock()
-        return [name for name in self._drafters if self._resting_until.get(name, now) <= now]
+    def learn(self, sequence: Sequence, draft: Draft, verified: Rows[int]) -> None:
+        """From what the verifier chose: how good the drafters are on this text, and what their margins mean."""
+        found = list(outcomes(draft.fused, verified))
+        sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
+        for drafter in draft.drafters:
+            if drafter not in (draft.drafters[0], LOOKUP):
+                continue  # a stranger's margins would spoil what they mean in its own domain
+            said = [
+                (node.voices[drafter], node.token == outcome.token)
+                for outcome in found
+                for node in outcome.children
+                if drafter in node.voices
+            ]
+            if said:
+                margins, hits = zip(*said, strict=True)
+                self._calibration.of(drafter, sequence.greedy).observe(np.asarray(margins), np.asarray(hits))
 
-    async def route(self, sequences: Rows[Sequence], score_tokens: int) -> None:
-        """Give each sequence the drafter that finds the end of its prompt the least surprising."""
-        if not sequences:
+    async def _draft_at_once(self, members: "Rows[_Member]") -> None:
+        """One-shot fusion: every drafter makes a tree of its own, and the trees are merged."""
+        await self._ask(members, [member.plan.depth for member in members])
+        for member in members:
+            member.draft.fused = fuse(member.proposals, member.chances)
+
+    async def _draft_in_lockstep(self, members: "Rows[_Member]") -> None:
+        """CoSine's token fusion: at each depth all go on from the most confident drafter's token."""
+        for depth in range(max(member.plan.depth for member in members)):
+            members = [member for member in members if depth < member.plan.depth and len(member.spine) == depth]
+            if not members:
+                return
+            await self._ask(members, [1] * len(members))
+            for member in members:
+                member.extend_spine()
+
+    async def _ask(self, members: "Rows[_Member]", depths: Rows[int]) -> None:
+        rows: dict[str, list[DraftRow]] = {}
+        asked: dict[str, list[_Member]] = {}
+        for member, depth in zip(members, depths, strict=True):
+            member.proposals = {}
+            for name in member.plan.drafters:
+                rows.setdefault(name, []).append(member.row(name, depth))
+                asked.setdefault(name, []).append(member)
+        for name, results in (await self._pool.ask(rows)).items():
+            for member, result in zip(asked[name], results, strict=True):
+                member.take(name, result)
+
+    def _choose_nodes(self, members: "Rows[_Member]") -> None:
+        drafted = [member for member in members if len(member.draft.fused)]
+        voting = [member for member in drafted if member.plan.method is Method.VOTE]
+        ranking = [member for member in drafted if member.plan.method is not Method.VOTE]
+        for member in voting:
+            member.choose(majority_path(member.draft.fused, member.weights())[: member.plan.num_nodes])
+        limits = [member.plan.num_nodes for member in ranking]
+        chosen = select([member.draft.fused for member in ranking], limits, self._max_nodes)
+        for member, nodes in zip(ranking, chosen, strict=True):
+            member.choose(nodes)
+
+
+@dataclass
+class _Member:
+    """One sequence in this stage."""
+
+    sequence: Sequence
+    plan: Plan
+    calibration: Calibration
+    draft: Draft = field(default_factory=Draft)
+    proposals: dict[str, DraftTree] = field(default_factory=dict)  # the drafters' latest answers
+    spine: list[int] = field(default_factory=list)  # tokens that all drafters go on from, in lock-step
+    end: int = NO_PARENT  # the node of the last of them
+
+    def row(self, drafter: str, depth: int) -> DraftRow:
+        sequence, plan = self.sequence, self.plan
+        held = sequence.drafter_lengths.get(drafter, 0)
+        if drafter in self.draft.read:
+            held = len(sequence.tokens) + len(self.draft.read[drafter])
+        context = np.asarray((sequence.tokens + self.spine)[held:], dtype=np.int32)
+        return DraftRow(sequence.session_id, held, context, depth, sequence.sampling, plan.width, plan.branching)
+
+    def take(self, drafter: str, result: DraftResult) -> None:
+        if result.status is not Status.OK:
+            self.draft.read.pop(drafter, None)
+            self.sequence.drafter_lengths[drafter] = 0
             return
-        started = self._clock()
-        names = self.available()
-        rows = [sequence.score_row(score_tokens) for sequence in sequences]
-        answers = await asyncio.gather(*(self._ask(name, rows) for name in names))
-        for index, sequence in enumerate(sequences):
-            results = {name: answer[index] for name, answer in zip(names, answers, strict=True) if answer}
-            self._choose(sequence, results)
-            sequence.statistics.seconds["route"] += self._clock() - started
+        # A beam's entries stand in no order that a later call could build on, and lookup holds no drafts.
+        chain = result.tree.first_of_each_depth()[:-1] if self.plan.width == 1 and drafter != LOOKUP else ()
+        self.draft.read[drafter] = (*self.spine, *chain)
+        if len(result.tree):
+            self.proposals[drafter] = result.tree
+            known = {*self.draft.drafters, drafter}
+            self.draft.drafters = tuple(name for name in self.plan.drafters if name in known)
 
-    async def draft(self, sequences: Rows[Sequence], default_length: int) -> list[DraftTree]:
-        """One tree per sequence, empty where nothing is drafted."""
-        lengths = [sequence.num_draft_tokens(default_length) for sequence in sequences]
-        trees = [DraftTree()] * len(sequences)
-        wanted = {sequence.drafter for sequence, length in zip(sequences, lengths, strict=True) if length}
-        names = [name for name in self.available() if name in wanted]
-        if len(names) == 1:  # without a task, whose start would wait for the loop's other work
-            await self._draft_with(names[0], sequences, lengths, trees)
-        elif names:
-            await asyncio.gather(*(self._draft_with(name, sequences, lengths, trees) for name in names))
-        return trees
+    def chances(self, drafter: str, margins: NDArray[Any]) -> NDArray[np.float64]:
+        """A drafter's confidence, calibrated, counts as far as it is trusted on this text."""
+        calibrator = self.calibration.of(drafter, self.sequence.greedy)
+        return self._trust(drafter) * calibrator.chances(margins)
 
-    async def release(self, sequences: Rows[Sequence]) -> None:
-        """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
-        await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
+    def weights(self) -> dict[str, float]:
+        """For a vote."""
+        return {drafter: self.sequence.routing.agreement(drafter) for drafter in self.draft.drafters}
 
-    def _choose(self, sequence: Sequence, results: Mapping[str, DraftResult]) -> None:
-        scored = {name: result for name, result in results.items() if result.status is Status.OK}
-        sequence.drafter = best_drafter({name: result.context_log_likelihood for name, result in scored.items()})
-        sequence.routed = True
+    def extend_spine(self) -> None:
+        fused = self.draft.fused
+        for drafter, tree in self.proposals.items():
+            chances = self.chances(drafter, np.asarray(tree.margins)).tolist()
+            for token, margin, chance in zip(tree.tokens, tree.margins, chances, strict=True):
+                fused.add(self.end, token, drafter, margin, chance)
+        best = most_confident_child(fused, self.end)
+        if best is not None:
+            self.end = best
+            self.spine.append(fused.nodes[best].token)
 
-    async def _draft_with(
-        self, name: str, sequences: Rows[Sequence], lengths: Rows[int], trees: list[DraftTree]
-    ) -> None:
-        chosen = [index for index, length in enumerate(lengths) if length and sequences[index].drafter == name]
-        results = await self._ask(name, [sequences[index].draft_row(name, lengths[index]) for index in chosen])
-        for index, result in zip(chosen, results, strict=False):
-            if result.status is Status.OK:
-                trees[index] = result.tree
-            else:
-                sequences[index].drafter_lengths[name] = 0
+    def choose(self, nodes: Rows[int]) -> None:
+        self.draft.nodes = nodes
+        self.draft.tree = self.draft.fused.keep(nodes)
 
-    async def _ask(self, name: str, rows: Rows[DraftRow]) -> list[DraftResult]:
-        try:
-            return await self._drafters[name].draft(rows)
-        except CalleeError as error:
-            self._resting_until[name] = self._clock() + REST_SECONDS
-            self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error}")
-            return []
-
-    async def _release_from(self, name: str, sequences: Rows[Sequence]) -> None:
-        held = [sequence for sequence in sequences if name in sequence.drafter_lengths]
-        for sequence in held:
-            del sequence.drafter_lengths[name]
-        if held:
-            try:
-                await self._drafters[name].release([sequence.session_id for sequence in held])
-            except CalleeError as error:
-                self._log_warning(f"drafter {name} keeps {len(held)} sessions until their lease ends: {error}")
+    def _trust(self, drafter: str) -> float:
+        return 1.0 if drafter == LOOKUP else trust(self.sequence.routing, drafter, self.plan.drafters)

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from enum import Enum
 from typing import Any
 
 from cospec.speculation.types import SamplingParameters
@@ -13,29 +14,50 @@ class InvalidRequest(ValueError):
     """A value that the caller must change; the message names field, value and limit."""
 
 
+class Method(str, Enum):
+    """How drafts are made."""
+
+    AUTO = "auto"  # as the server thinks best
+    OFF = "off"
+    FIXED = "fixed"  # one named drafter's chain
+    ROUTED = "routed"  # the chain of the drafter that routing finds best
+    TREE = "tree"  # the trees of several drafters, merged
+    LOCKSTEP = "lockstep"  # at each depth all drafters go on from the most confident one's token
+    VOTE = "vote"  # of several drafters' chains, the path with the most weight
+
+
+FUSING = (Method.ROUTED, Method.TREE, Method.LOCKSTEP, Method.VOTE)
+WITH_LOOKUP = "+lookup"
+
+
 @dataclass(frozen=True)
 class SpeculationMode:
-    """`auto`, `off`, or a drafter and draft length fixed by the caller."""
+    """`auto`, `off`, or what the caller has fixed."""
 
-    enabled: bool = True
+    method: Method = Method.AUTO
     drafter: str | None = None
     num_draft_tokens: int | None = None
+    lookup: bool = False  # whether the free expert takes part
 
     @staticmethod
     def parse(text: str, drafters: tuple[str, ...], max_draft_tokens: int) -> "SpeculationMode":
-        if text == "auto":
-            return SpeculationMode()
-        if text == "off":
-            return SpeculationMode(enabled=False)
-        word, _, rest = text.partition(":")
-        drafter, _, length = rest.partition(":")
-        if word != "fixed" or not length.isdecimal():
-            raise InvalidRequest(f"speculation must be auto, off or fixed:<drafter>:<k>, got {text!r}")
-        if drafter not in drafters:
-            raise InvalidRequest(f"speculation names the unknown drafter {drafter!r}; drafters: {', '.join(drafters)}")
-        if not 1 <= int(length) <= max_draft_tokens:
-            raise InvalidRequest(f"speculation must draft from 1 to {max_draft_tokens} tokens, got {length}")
-        return SpeculationMode(True, drafter, int(length))
+        if text in (Method.AUTO.value, Method.OFF.value):
+            return SpeculationMode(Method(text))
+        words = text.removesuffix(WITH_LOOKUP).split(":")
+        named = words[0] == Method.FIXED.value
+        known = named or words[0] in [method.value for method in FUSING]
+        if not known or len(words) != 2 + named or not words[-1].isdecimal():
+            raise InvalidRequest(
+                "speculation must be auto, off, fixed:<drafter>:<k>, or "
+                f"{', '.join(method.value + ':<k>' for method in FUSING)} (each with {WITH_LOOKUP} or without), "
+                f"got {text!r}"
+            )
+        if named and words[1] not in drafters:
+            raise InvalidRequest(f"speculation names the unknown drafter {words[1]!r}; drafters: {', '.join(drafters)}")
+        if not 1 <= int(words[-1]) <= max_draft_tokens:
+            raise InvalidRequest(f"speculation must draft from 1 to {max_draft_tokens} tokens, got {words[-1]}")
+        drafter = words[1] if named else None
+        return SpeculationMode(Method(words[0]), drafter, int(words[-1]), text.endswith(WITH_LOOKUP))
 
 
 @dataclass(frozen=True)

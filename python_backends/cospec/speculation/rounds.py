@@ -10,10 +10,17 @@ from collections.abc import Sequence as Rows
 from typing import Any
 
 from cospec.config import Settings
-from cospec.speculation.drafting import DrafterPool
+from cospec.speculation.calibration import Calibration
+from cospec.speculation.drafter_pool import DrafterPool
+from cospec.speculation.drafting import Drafting
+from cospec.speculation.lookup import LOOKUP, LookupDrafter
+from cospec.speculation.planning import Plan, Planner, make_policy
 from cospec.speculation.pool import RequestPool
-from cospec.speculation.sequence import CalleeError, Finish, Sequence
-from cospec.speculation.types import Drafter, DraftTree, Status, Verifier, VerifyResult
+from cospec.speculation.request import GenerationRequest
+from cospec.speculation.router import Router, TextPrior
+from cospec.speculation.sequence import CalleeError, Draft, Finish, Sequence
+from cospec.speculation.text_stream import Decode
+from cospec.speculation.types import Drafter, Status, Verifier, VerifyResult
 
 RETRY_PAUSE = 0.2  # seconds between two attempts at a verifier that fails
 SLOT_PAUSE = 0.005  # seconds to wait when no sequence of a group got a slot
@@ -30,9 +37,16 @@ class RoundLoop:
         settings: Settings,
         clock: Callable[[], float],
         log_warning: Callable[[str], None],
+        prior: TextPrior | None = None,
     ) -> None:
+        speculation = settings.speculation
         self._verifier = verifier
-        self._drafters = DrafterPool(drafters, clock, log_warning)
+        self._drafters = DrafterPool(
+            {**drafters, LOOKUP: LookupDrafter()}, speculation.draft_patience_seconds, clock, log_warning
+        )
+        self._router = Router(self._drafters, prior, speculation.score_tokens)
+        self._planner = Planner(speculation, make_policy(speculation))
+        self._drafting = Drafting(self._drafters, Calibration(), settings.serving.max_verify_tokens)
         self._end_tokens = end_tokens
         self._settings = settings
         self._clock = clock
@@ -40,9 +54,12 @@ class RoundLoop:
         self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
         self._releases: set[asyncio.Task[None]] = set()
 
-    def submit(self, sequence: Sequence) -> None:
+    def submit(self, session_id: int, request: GenerationRequest, decode: Decode) -> Sequence:
+        """`session_id` is unique among live requests."""
+        sequence = Sequence.create(session_id, request, decode, self._drafters.names)
         sequence.submitted_at = self._clock()
         self.pool.add(sequence)
+        return sequence
 
     async def run(self) -> None:
         """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""
@@ -65,58 +82,56 @@ class RoundLoop:
     async def _round(self, group: Rows[Sequence]) -> None:
         if not group:
             return
-        length = self._draft_length()
-        if length:
-            await self._route_new(group)
+        plans = await self._plan(group)
         started = self._clock()
-        trees = await self._drafters.draft(group, length)
+        drafts = await self._drafting.draft(group, plans)
         drafted = self._clock()
-        await self._verify(group, trees)
+        await self._verify(group, drafts)
         verified = self._clock()
-        for sequence, tree in zip(group, trees, strict=True):
-            if len(tree):
+        for sequence, draft in zip(group, drafts, strict=True):
+            if len(draft):
                 sequence.statistics.seconds["draft"] += drafted - started
             sequence.statistics.seconds["verify"] += verified - drafted
 
-    def _draft_length(self) -> int:
-        """Of `auto`. Drafting buys time with work, and under load there is no work to spare."""
-        speculation = self._settings.speculation
-        return speculation.num_draft_tokens if self.pool.num_active <= speculation.draft_up_to_requests else 0
+    async def _plan(self, group: Rows[Sequence]) -> list[Plan]:
+        started = self._clock()
+        available = self._drafters.available()
+        plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
+        drafting = [sequence for sequence, plan in zip(group, plans, strict=True) if plan.drafters]
+        if await self._router.expect([s for s in drafting if not s.routed or self._planner.explores(s)]):
+            plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
+        for sequence in drafting:
+            sequence.statistics.seconds["route"] += self._clock() - started
+        return plans
 
-    async def _route_new(self, group: Rows[Sequence]) -> None:
-        """Behind the first token, which should not wait; not beside a verification: on a CPU both would crawl."""
-        new = [sequence for sequence in group if not sequence.routed and sequence.verifier_length]
-        if new:
-            await self._drafters.route(new, self._settings.speculation.score_tokens)
-
-    async def _verify(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> None:
-        num_tokens = self._num_plain_tokens(group, trees)
-        rows = [sequence.verify_row(tree, num_tokens) for sequence, tree in zip(group, trees, strict=True)]
+    async def _verify(self, group: Rows[Sequence], drafts: Rows[Draft]) -> None:
+        num_tokens = self._num_plain_tokens(group, drafts)
+        rows = [sequence.verify_row(draft.tree, num_tokens) for sequence, draft in zip(group, drafts, strict=True)]
         try:
             results = await self._verifier.verify(rows)
         except CalleeError as error:
             await self._endure(group, error)
             return
-        for sequence, tree, result in zip(group, trees, results, strict=True):
-            self._take_over(sequence, tree, result)
+        for sequence, draft, result in zip(group, drafts, results, strict=True):
+            self._take_over(sequence, draft, result)
         if all(result.status is Status.NO_SLOT for result in results):
             await asyncio.sleep(SLOT_PAUSE)
 
-    def _num_plain_tokens(self, group: Rows[Sequence], trees: Rows[DraftTree]) -> int:
+    def _num_plain_tokens(self, group: Rows[Sequence], drafts: Rows[Draft]) -> int:
         """A call costs a small model as much as a token: where nobody drafts, one call brings several tokens.
 
         Not beside drafts, whose next round would wait, nor beside a prompt, whose first token would.
         """
-        alone = not any(len(tree) for tree in trees) and all(sequence.verifier_length for sequence in group)
+        alone = not any(len(draft) for draft in drafts) and all(sequence.verifier_length for sequence in group)
         return self._settings.serving.plain_tokens_per_call if alone else 1
 
-    def _take_over(self, sequence: Sequence, tree: DraftTree, result: VerifyResult) -> None:
+    def _take_over(self, sequence: Sequence, draft: Draft, result: VerifyResult) -> None:
         sequence.failing_since = None
         if result.status is Status.OK:
-            sequence.accept(result, tree, self._end_tokens)
+            if draft.drafters:
+                self._drafting.learn(sequence, draft, result.tokens)
+            sequence.accept(result, draft, self._end_tokens)
             return
-        if sequence.drafter is not None and len(tree):
-            sequence.drafter_lengths[sequence.drafter] = 0
         if result.status is Status.UNKNOWN_STATE:
             sequence.verifier_length = 0
         elif result.status is Status.TOO_LONG:

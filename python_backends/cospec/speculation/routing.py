@@ -1,11 +1,130 @@
-"""Expertise routing: which drafter serves a request (CoSine, section on request-to-drafter routing).
+"""Expertise routing: which drafters serve a request (CoSine, request-to-drafter routing).
 
-The prior is the drafters' own likelihood of the prompt: an expert finds the texts of its domain the least surprising.
+A request's routing vector holds, for every drafter, how often the verifier chose the token that the drafter would have
+chosen: expected from the text at first, then measured at every position where the drafter had a say, on the accepted
+path or not. Verified agreement, and not the drafter's own confidence: the over-confident would win.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+PRIOR_WEIGHT = 4.0  # verified tokens that the expectation from the text is worth
+MEMORY = 0.8  # of earlier evidence, a round later: some 20 tokens, so that a change of subject is noticed
+STRANGER, EXPERT = 0.3, 0.85  # agreement to expect outside and inside a drafter's domain
+PARTNER = 0.6  # of the best drafter's agreement, below which another one is no help
 
 
-def best_drafter(log_likelihoods: Mapping[str, float]) -> str | None:
-    """The drafter with the highest mean log-likelihood; None when none could be asked. Ties go to the first name."""
-    return max(sorted(log_likelihoods), key=log_likelihoods.__getitem__, default=None)
+@dataclass
+class Evidence:
+    """Of one drafter on one request; matches and trials fade."""
+
+    expected: float
+    matches: float = 0.0
+    trials: float = 0.0
+    last_round: int = -1  # in which it had a say
+
+    @property
+    def agreement(self) -> float:
+        return (self.matches + PRIOR_WEIGHT * self.expected) / (self.trials + PRIOR_WEIGHT)
+
+
+class RoutingVector:
+    """One request's, over all drafters."""
+
+    def __init__(self, drafters: Sequence[str]) -> None:
+        self.round = 0
+        self.acceptance_length: float | None = None  # recent, tokens a round
+        self._evidence = {name: Evidence(1.0) for name in drafters}
+        self.expect({})
+
+    def expect(self, probabilities: Mapping[str, float]) -> None:
+        """What the text suggests: how probable each drafter's domain is; those not named share the mean."""
+        mean = sum(probabilities.values()) / len(probabilities) if probabilities else 1.0
+        for name, evidence in self._evidence.items():
+            evidence.expected = STRANGER + (EXPERT - STRANGER) * probabilities.get(name, mean)
+
+    def observe(self, votes: Sequence[Mapping[str, bool]], acceptance_length: int) -> None:
+        """A verified round: at each position, which drafters had put the verifier's token first."""
+        recent = self.acceptance_length
+        self.acceptance_length = acceptance_length if recent is None else (recent + acceptance_length) / 2
+        for evidence in self._evidence.values():
+            evidence.matches *= MEMORY
+            evidence.trials *= MEMORY
+        for vote in votes:
+            for name, agreed in vote.items():
+                evidence = self._evidence[name]
+                evidence.matches += agreed
+                evidence.trials += 1
+                evidence.last_round = self.round
+        self.round += 1
+
+    def agreement(self, drafter: str) -> float:
+        return self._evidence[drafter].agreement
+
+    def trials(self, drafter: str) -> float:
+        return self._evidence[drafter].trials
+
+    def last_round(self, drafter: str) -> int:
+        return self._evidence[drafter].last_round
+
+    def as_dict(self) -> dict[str, float]:
+        return {name: round(evidence.agreement, 4) for name, evidence in self._evidence.items()}
+
+
+class RoutingPolicy(Protocol):
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
+        """The drafters of the next round, the best first; at most `most`, or one or two more to explore."""
+
+    def explores(self, vector: RoutingVector) -> bool:
+        """Whether the request's drafters have stopped being of use."""
+
+
+class Switching:
+    """CoSine's switch: while drafts are accepted, the best drafters; else some not tried lately join them."""
+
+    def __init__(self, explore_below: float, num_explorers: int) -> None:
+        """`explore_below`: recent tokens a round (bonus token included)."""
+        self._explore_below = explore_below
+        self._num_explorers = num_explorers
+
+    def explores(self, vector: RoutingVector) -> bool:
+        return vector.acceptance_length is not None and vector.acceptance_length < self._explore_below
+
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
+        ranked = sorted(available, key=lambda name: -vector.agreement(name))
+        chosen = _partners(vector, ranked[:most])
+        if not self.explores(vector):
+            return chosen
+        others = sorted((name for name in ranked if name not in chosen), key=vector.last_round)
+        return (*chosen, *others[: self._num_explorers])
+
+
+class Ucb:
+    """A bandit per request (BanditSpec's UCB): agreement plus what is not known of it yet."""
+
+    def __init__(self, exploration: float) -> None:
+        self._exploration = exploration
+
+    def explores(self, vector: RoutingVector) -> bool:
+        return False
+
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
+        total = sum(map(vector.trials, available))
+
+        def bound(name: str) -> float:
+            trials = PRIOR_WEIGHT + vector.trials(name)
+            return vector.agreement(name) + self._exploration * math.sqrt(math.log1p(total) / trials)
+
+        return tuple(sorted(available, key=lambda name: -bound(name))[:most])
+
+
+def _partners(vector: RoutingVector, ranked: Sequence[str]) -> tuple[str, ...]:
+    """Without those that would only take the best drafter's place in the tree."""
+    return tuple(name for name in ranked if vector.agreement(name) >= PARTNER * vector.agreement(ranked[0]))
+
+
+def trust(vector: RoutingVector, drafter: str, among: Sequence[str]) -> float:
+    """What a drafter's confidence counts beside that of the request's best one, from 0 to 1."""
+    return min(1.0, vector.agreement(drafter) / vector.agreement(among[0]))

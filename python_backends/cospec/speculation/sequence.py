@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
+from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from cospec.speculation.fusion import FusedTree
 from cospec.speculation.request import GenerationRequest
+from cospec.speculation.routing import RoutingVector
 from cospec.speculation.statistics import RequestStatistics
 from cospec.speculation.text_stream import Decode, TextStream
-from cospec.speculation.types import DraftRow, DraftTree, VerifyResult, VerifyRow
+from cospec.speculation.types import DraftTree, SamplingParameters, TokenArray, VerifyResult, VerifyRow
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,32 @@ class CalleeError(RuntimeError):
 
 
 @dataclass
+class Draft:
+    """What a round proposes for one sequence."""
+
+    drafters: tuple[str, ...] = ()  # those that answered, the best first
+    fused: FusedTree = field(default_factory=FusedTree)  # all that was proposed
+    nodes: Rows[int] = ()  # of `fused`, those to verify
+    tree: DraftTree = field(default_factory=DraftTree)  # they
+    # Drafter -> draft tokens that it has read, and holds behind the sequence's own.
+    read: dict[str, Rows[int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tree)
+
+
+@dataclass
 class Sequence:
     """`session_id` names it towards verifier and drafters; unique among live sequences."""
 
     session_id: int
     request: GenerationRequest
     text: TextStream
+    routing: RoutingVector
     tokens: list[int] = field(default_factory=list)
     verifier_length: int = 0
     drafter_lengths: dict[str, int] = field(default_factory=dict)
-    drafter: str | None = None
-    routed: bool = False  # or not to be
+    routed: bool = False  # whether something is expected of its drafters
     statistics: RequestStatistics = field(default_factory=RequestStatistics)
     finish: Finish | None = None
     error: CalleeError | None = None
@@ -45,11 +63,17 @@ class Sequence:
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # set when there is news for the caller
 
     @staticmethod
-    def create(session_id: int, request: GenerationRequest, decode: Decode) -> "Sequence":
-        sequence = Sequence(session_id, request, TextStream(decode, request.stop_words), list(request.prompt))
-        sequence.drafter = request.speculation.drafter
-        sequence.routed = sequence.drafter is not None or not request.speculation.enabled
-        return sequence
+    def create(session_id: int, request: GenerationRequest, decode: Decode, drafters: Rows[str]) -> "Sequence":
+        text = TextStream(decode, request.stop_words)
+        return Sequence(session_id, request, text, RoutingVector(drafters), list(request.prompt))
+
+    @property
+    def sampling(self) -> SamplingParameters:
+        return self.request.sampling
+
+    @property
+    def greedy(self) -> bool:
+        return self.sampling.temperature == 0
 
     @property
     def num_output_tokens(self) -> int:
@@ -63,32 +87,21 @@ class Sequence:
     def done(self) -> bool:
         return self.finish is not None or self.error is not None
 
-    def num_draft_tokens(self, default: int) -> int:
-        """Draft length of the next round; the bonus token is one of the remaining ones."""
-        if self.drafter is None or self.verifier_length == 0:
-            return 0
-        wanted = self.request.speculation.num_draft_tokens or default
-        return max(0, min(wanted, self.num_remaining_tokens - 1))
+    def tokens_from(self, start: int) -> TokenArray:
+        return np.asarray(self.tokens[start:], dtype=np.int32)
 
     def verify_row(self, tree: DraftTree, num_tokens: int) -> VerifyRow:
         """`num_tokens`: to generate where `tree` is empty."""
-        context = np.asarray(self.tokens[self.verifier_length :], dtype=np.int32)
         wanted = 1 if len(tree) else min(num_tokens, self.num_remaining_tokens)
-        return VerifyRow(self.session_id, self.verifier_length, context, tree, self.request.sampling, wanted)
+        context = self.tokens_from(self.verifier_length)
+        return VerifyRow(self.session_id, self.verifier_length, context, tree, self.sampling, wanted)
 
-    def draft_row(self, drafter: str, num_draft_tokens: int) -> DraftRow:
-        held = self.drafter_lengths.get(drafter, 0)
-        context = np.asarray(self.tokens[held:], dtype=np.int32)
-        return DraftRow(self.session_id, held, context, num_draft_tokens, self.request.sampling)
-
-    def score_row(self, num_tokens: int) -> DraftRow:
-        """The end of the prompt, for routing."""
-        context = np.asarray(self.request.prompt[-num_tokens:], dtype=np.int32)
-        return DraftRow(self.session_id, 0, context, 0, self.request.sampling, score_context=True)
-
-    def accept(self, result: VerifyResult, tree: DraftTree, end_tokens: Mapping[int, str]) -> None:
+    def accept(self, result: VerifyResult, draft: Draft, end_tokens: Mapping[int, str]) -> None:
         """Take over verified tokens, up to the one that ends the request. `end_tokens`: EOS ids and their texts."""
-        self._observe(tree, len(result.path))
+        if self.verifier_length:  # else it is the prompt's own pass
+            self.statistics.observe_round(draft.drafters, [draft.fused.nodes[i] for i in draft.nodes], result.path)
+        for drafter, read in draft.read.items():
+            self.drafter_lengths[drafter] = len(self.tokens) + _common(read, result.tokens)
         self.verifier_length = result.committed_length
         for token in result.tokens:
             self._append(token, end_tokens)
@@ -113,12 +126,10 @@ class Sequence:
         elif self.num_remaining_tokens == 0:
             self.finish = Finish("length")
 
-    def _observe(self, tree: DraftTree, num_accepted: int) -> None:
-        if self.verifier_length == 0:
-            return  # the prompt's own pass
-        if not len(tree) or self.drafter is None:
-            self.statistics.observe_plain_round()
-            return
-        self.statistics.observe_round(self.drafter, len(tree), num_accepted)
-        # The last drafted token was never read by its drafter.
-        self.drafter_lengths[self.drafter] = len(self.tokens) + min(num_accepted, tree.depth() - 1)
+
+def _common(read: Rows[int], verified: Rows[int]) -> int:
+    """Length of the common prefix."""
+    for count, (one, other) in enumerate(zip(read, verified, strict=False)):
+        if one != other:
+            return count
+    return min(len(read), len(verified))

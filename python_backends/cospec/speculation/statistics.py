@@ -1,10 +1,14 @@
 """What one request cost and gained, for `perf_metrics`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cospec.speculation.fusion import Node
+
 STAGES = ("route", "draft", "verify", "other")
+PLAIN = "none"  # a round's drafters, when nothing was drafted
 
 
 @dataclass
@@ -13,44 +17,55 @@ class RequestStatistics:
 
     rounds: int = 0
     drafted_rounds: int = 0
+    num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
     accepted_per_depth: list[int] = field(default_factory=list)
-    drafted_by: Counter[str] = field(default_factory=Counter)
+    drafted_by: Counter[str] = field(default_factory=Counter)  # a token that two proposed counts for both
+    accepted_by: Counter[str] = field(default_factory=Counter)
+    routes: list[tuple[str, int]] = field(default_factory=list)  # drafters of a round, and for how many rounds on end
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-
-    @property
-    def num_draft_tokens(self) -> int:
-        return self.drafted_by.total()
 
     @property
     def mean_acceptance_length(self) -> float:
         """1 + accepted / drafted rounds: tokens that a round with a draft brings, the bonus token included."""
         return 1 + self.num_accepted_tokens / self.drafted_rounds if self.drafted_rounds else 1.0
 
-    def observe_round(self, drafter: str, num_draft_tokens: int, num_accepted: int) -> None:
-        """A round in which tokens were drafted and verified."""
+    def observe_round(self, drafters: Sequence[str], nodes: Sequence[Node], path: Sequence[int]) -> None:
+        """`nodes` were verified; `path` are the indices of those accepted."""
         self.rounds += 1
+        self._observe_route("+".join(drafters) or PLAIN)
+        if not nodes:
+            return
         self.drafted_rounds += 1
-        self.drafted_by[drafter] += num_draft_tokens
-        self.num_accepted_tokens += num_accepted
-        missing = num_draft_tokens - len(self.accepted_per_depth)
-        self.accepted_per_depth.extend([0] * missing)
-        for depth in range(num_accepted):
+        self.num_draft_tokens += len(nodes)
+        self.num_accepted_tokens += len(path)
+        self.drafted_by.update(name for node in nodes for name in node.voices)
+        self.accepted_by.update(name for index in path for name in nodes[index].voices)
+        self.accepted_per_depth.extend([0] * (len(path) - len(self.accepted_per_depth)))
+        for depth in range(len(path)):
             self.accepted_per_depth[depth] += 1
 
-    def observe_plain_round(self) -> None:
-        """A round without a draft."""
-        self.rounds += 1
-
     def as_dict(self) -> dict[str, Any]:
-        total = self.num_draft_tokens
         return {
             "rounds": self.rounds,
             "drafted_rounds": self.drafted_rounds,
-            "num_draft_tokens": total,
+            "num_draft_tokens": self.num_draft_tokens,
             "num_accepted_tokens": self.num_accepted_tokens,
             "mean_acceptance_length": round(self.mean_acceptance_length, 4),
             "accepted_per_depth": self.accepted_per_depth,
-            "drafter_shares": {name: round(count / total, 4) for name, count in self.drafted_by.items() if count},
+            "drafter_shares": _shares(self.drafted_by),
+            "accepted_shares": _shares(self.accepted_by),
+            "routes": self.routes,
             "time_ms": {stage: round(self.seconds[stage] * 1e3, 3) for stage in STAGES},
         }
+
+    def _observe_route(self, drafters: str) -> None:
+        if self.routes and self.routes[-1][0] == drafters:
+            self.routes[-1] = (drafters, self.routes[-1][1] + 1)
+        else:
+            self.routes.append((drafters, 1))
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    total = counts.total()
+    return {name: round(count / total, 4) for name, count in counts.most_common() if count}

@@ -62,6 +62,13 @@ class DraftTree:
         """Length of the longest path from the root."""
         return max(self.node_depths(), default=0)
 
+    def first_of_each_depth(self) -> tuple[int, ...]:
+        """Tokens."""
+        first: dict[int, int] = {}
+        for token, depth in zip(self.tokens, self.node_depths(), strict=True):
+            first.setdefault(depth, token)
+        return tuple(first.values())
+
     def up_to_depth(self, depth: int) -> "DraftTree":
         """Without the nodes below `depth`, which must be the last ones."""
         count = sum(node_depth <= depth for node_depth in self.node_depths())

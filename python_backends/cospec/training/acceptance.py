@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from cospec.config import Settings
-from cospec.speculation.request import GenerationRequest, SpeculationMode
+from cospec.speculation.request import GenerationRequest, Method, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
-from cospec.speculation.sequence import Sequence as LiveSequence
 from cospec.speculation.types import Drafter, SamplingParameters, Verifier
 
 NUM_DRAFT_TOKENS = 4
@@ -62,7 +61,7 @@ def measure_acceptance(
                 prompt,
                 max_tokens,
                 SamplingParameters(temperature=temperature, seed=seed),
-                SpeculationMode(True, drafter, NUM_DRAFT_TOKENS),
+                SpeculationMode(Method.FIXED, drafter, NUM_DRAFT_TOKENS),
             )
             for seed, prompt in enumerate(prompts[domain])
         ]
@@ -73,9 +72,7 @@ def measure_acceptance(
 
 async def _mean_acceptance_length(loop: RoundLoop, requests: Sequence[GenerationRequest]) -> float:
     running = asyncio.create_task(loop.run())
-    sequences = [LiveSequence.create(number, request, lambda tokens: "") for number, request in enumerate(requests)]
-    for sequence in sequences:
-        loop.submit(sequence)
+    sequences = [loop.submit(number, request, lambda tokens: "") for number, request in enumerate(requests)]
     for sequence in sequences:
         while not sequence.done:
             await sequence.progress.wait()

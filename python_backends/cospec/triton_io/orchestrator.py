@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, drafter_model
+from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.request import RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.sequence import Finish, Sequence
@@ -36,7 +37,7 @@ class Orchestrator:
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
             default_max_tokens=settings.serving.default_max_tokens,
-            drafters=settings.drafters,
+            drafters=(*settings.drafters, LOOKUP),
             max_draft_tokens=settings.speculation.max_draft_tokens,
         )
         # Unique over restarts too: a callee may still hold what a crashed orchestrator left.
@@ -67,9 +68,7 @@ class Orchestrator:
             raise Overloaded(f"the server holds {len(self._rounds.pool)} requests, as many as it may; try again later")
         prompt = tuple(self._vocabulary.encode(fields.text_input))
         request = build_request(fields, prompt, self._limits, lambda: secrets.randbits(64))
-        sequence = Sequence.create(next(self._session_ids), request, self._vocabulary.decode)
-        self._rounds.submit(sequence)
-        return sequence
+        return self._rounds.submit(next(self._session_ids), request, self._vocabulary.decode)
 
     async def _respond(
         self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"

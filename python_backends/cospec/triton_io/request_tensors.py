@@ -58,7 +58,9 @@ def chunk_response(
         arrays["finish_reason"] = _strings(sequence.finish.reason)
         arrays["stop_reason"] = _strings(sequence.finish.detail)
     if sequence.finish is not None and fields.return_perf_metrics:
-        arrays["perf_metrics"] = _strings(json.dumps(sequence.statistics.as_dict()))
+        arrays["perf_metrics"] = _strings(
+            json.dumps({**sequence.statistics.as_dict(), "routing": sequence.routing.as_dict()})
+        )
     return answer(arrays)
 
 

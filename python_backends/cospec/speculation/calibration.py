@@ -1,0 +1,65 @@
+"""Calibrated confidence: what a drafter's margin has been worth, learnt from the verifier's own choices.
+
+Chance that the verifier chooses a node, its parent being accepted = sigmoid(slope * margin + intercept). Raw
+confidences of several drafters cannot be compared: the over-confident one would always win.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MOST_NATS = 15.0  # margins beyond it say no more, and may be infinite
+MEMORY = 5_000  # observations after which an old one counts 1/e
+PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
+
+
+class Calibrator:
+    """Online logistic regression of hits on margins: one Newton step a round, older rounds fading."""
+
+    def __init__(self, slope: float = 2.0, intercept: float = -0.5) -> None:
+        self._weights = np.asarray([slope, intercept])
+        self._curvature = PRIOR_STRENGTH * np.eye(2) / 4  # a coin's variance
+
+    @property
+    def slope(self) -> float:
+        return float(self._weights[0])
+
+    @property
+    def intercept(self) -> float:
+        return float(self._weights[1])
+
+    def chances(self, margins: NDArray[Any]) -> Floats:
+        """[nodes], of margins [nodes] in nats."""
+        return self._chances(_features(margins))
+
+    def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
+        """Nodes whose parents were accepted, and whether the verifier chose them."""
+        features = _features(margins)
+        chances = self._chances(features)
+        variances = chances * (1 - chances)
+        self._curvature *= np.exp(-len(hits) / MEMORY)
+        self._curvature += (features * variances[:, None]).T @ features
+        self._weights = self._weights + np.linalg.solve(self._curvature, features.T @ (hits - chances))
+        self._weights[0] = max(self._weights[0], 0.0)  # a greater lead never makes a token less probable
+
+    def _chances(self, features: Floats) -> Floats:
+        chances: Floats = 1 / (1 + np.exp(-features @ self._weights))
+        return chances
+
+
+def _features(margins: NDArray[Any]) -> Floats:
+    bounded = np.clip(np.asarray(margins, dtype=np.float64), -MOST_NATS, MOST_NATS)
+    return np.stack([bounded, np.ones_like(bounded)], axis=1)
+
+
+class Calibration:
+    """A calibrator per drafter, and per kind of sampling: below a temperature margins are those of noisy scores."""
+
+    def __init__(self) -> None:
+        self._calibrators: dict[tuple[str, bool], Calibrator] = {}
+
+    def of(self, drafter: str, greedy: bool) -> Calibrator:
+        return self._calibrators.setdefault((drafter, greedy), Calibrator())

@@ -1,0 +1,79 @@
+"""All drafters by name, and which of them can be asked.
+
+A drafter that fails, or answers late, costs speed, never an answer: its tokens are left out, the requests go on, and it
+is asked again when it is back.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Rows
+
+from cospec.speculation.sequence import CalleeError, Sequence
+from cospec.speculation.types import Drafter, DraftResult, DraftRow
+
+REST_SECONDS = 1.0  # after a failure
+
+
+class DrafterPool:
+    def __init__(
+        self,
+        drafters: Mapping[str, Drafter],
+        patience: float,
+        clock: Callable[[], float],
+        log_warning: Callable[[str], None],
+    ) -> None:
+        """`patience`: seconds after which an answer is late."""
+        self._drafters = drafters
+        self._patience = patience
+        self._clock = clock
+        self._log_warning = log_warning
+        self._resting_until: dict[str, float] = {}
+        self._late: dict[str, asyncio.Task[list[DraftResult]]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._drafters)
+
+    def available(self) -> list[str]:
+        now = self._clock()
+        return [name for name in self._drafters if name not in self._late and self._resting_until.get(name, now) <= now]
+
+    async def ask(self, rows: Mapping[str, Rows[DraftRow]]) -> dict[str, list[DraftResult]]:
+        """All drafters named, at once; those that fail or are late do not stand in the answer."""
+        if len(rows) == 1:
+            answers = [await self._ask(*item) for item in rows.items()]
+        else:
+            answers = await asyncio.gather(*(self._ask(*item) for item in rows.items()))
+        return {name: answer for name, answer in zip(rows, answers, strict=True) if answer is not None}
+
+    async def release(self, sequences: Rows[Sequence]) -> None:
+        """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
+        await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
+
+    async def _ask(self, name: str, rows: Rows[DraftRow]) -> list[DraftResult] | None:
+        call = asyncio.ensure_future(self._drafters[name].draft(rows))
+        done, _ = await asyncio.wait({call}, timeout=self._patience)
+        if not done:
+            self._late[name] = call
+            call.add_done_callback(lambda _: self._late.pop(name))
+            self._log_warning(f"drafter {name} has not answered within {self._patience} s: going on without it")
+            return None
+        return self._answer(name, call)
+
+    def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
+        try:
+            return call.result()
+        except CalleeError as error:
+            self._resting_until[name] = self._clock() + REST_SECONDS
+            self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error}")
+            return None
+
+    async def _release_from(self, name: str, sequences: Rows[Sequence]) -> None:
+        held = [sequence for sequence in sequences if name in sequence.drafter_lengths]
+        for sequence in held:
+            del sequence.drafter_lengths[name]
+        if held:
+            try:
+                await self._drafters[name].release([sequence.session_id for sequence in held])
+            except CalleeError as error:
+                self._log_warning(f"drafter {name} keeps {len(held)} sessions until their lease ends: {error}")

@@ -1,0 +1,75 @@
+"""How each sequence of a group is drafted for in a round: by whom, how deep, how wide, and by which kind of fusion."""
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass, replace
+
+from cospec.config import SpeculationSettings
+from cospec.speculation.lookup import LOOKUP
+from cospec.speculation.request import Method, SpeculationMode
+from cospec.speculation.routing import RoutingPolicy, Switching, Ucb
+from cospec.speculation.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Plan:
+    drafters: tuple[str, ...] = ()  # the best first; none: no draft
+    method: Method = Method.TREE
+    depth: int = 0  # draft tokens on the longest path
+    width: int = 1  # as in `DraftRow`
+    branching: int = 1
+    num_nodes: int = 0  # at most, for the verifier to check
+
+
+NO_DRAFT = Plan()
+
+
+def make_policy(settings: SpeculationSettings) -> RoutingPolicy:
+    if settings.routing == "ucb":
+        return Ucb(settings.exploration)
+    return Switching(settings.explore_below, settings.num_explorers)
+
+
+class Planner:
+    """Plans from settings and from what each request asks for."""
+
+    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy) -> None:
+        self._settings = settings
+        self._policy = policy
+
+    def plan(self, sequence: Sequence, available: Rows[str], num_requests: int) -> Plan:
+        """`available`: drafters that can be asked now; `num_requests`: live ones, of which `auto` takes account."""
+        mode = self._resolve(sequence.request.speculation, num_requests)
+        depth = min(mode.num_draft_tokens or 0, sequence.num_remaining_tokens - 1)  # the bonus token is one of them
+        if mode.method is Method.OFF or depth < 1 or not sequence.verifier_length:
+            return NO_DRAFT
+        drafters = self._drafters(sequence, mode, available)
+        return replace(self._shape(mode), drafters=drafters, depth=depth) if drafters else NO_DRAFT
+
+    def explores(self, sequence: Sequence) -> bool:
+        return self._policy.explores(sequence.routing)
+
+    def _resolve(self, mode: SpeculationMode, num_requests: int) -> SpeculationMode:
+        """`auto` by the settings. Drafting buys time with work, and under load there is no work to spare."""
+        if mode.method is not Method.AUTO:
+            return mode
+        settings = self._settings
+        if num_requests > settings.draft_up_to_requests or not settings.num_draft_tokens:
+            return SpeculationMode(Method.OFF)
+        return SpeculationMode(Method(settings.method), None, settings.num_draft_tokens, settings.lookup)
+
+    def _drafters(self, sequence: Sequence, mode: SpeculationMode, available: Rows[str]) -> tuple[str, ...]:
+        lookup = (LOOKUP,) if mode.lookup else ()
+        if mode.drafter is not None:
+            return (*[name for name in available if name == mode.drafter], *lookup)
+        models = [name for name in available if name != LOOKUP]
+        most = 1 if mode.method is Method.ROUTED else self._settings.max_drafters
+        return (*(self._policy.choose(sequence.routing, models, most) if models else ()), *lookup)
+
+    def _shape(self, mode: SpeculationMode) -> Plan:
+        settings, depth = self._settings, mode.num_draft_tokens or 0
+        if mode.method in (Method.FIXED, Method.ROUTED):
+            return Plan(method=Method.TREE, num_nodes=depth)
+        if mode.method is Method.VOTE:
+            return Plan(method=Method.VOTE, num_nodes=depth)
+        width = settings.width if mode.method is Method.TREE else 1
+        return Plan(method=mode.method, width=width, branching=settings.branching, num_nodes=settings.num_nodes)
