@@ -15,14 +15,18 @@ class PerfMetrics:
     num_accepted_tokens: int = 0
     mean_acceptance_length: float = 1.0
     accepted_per_depth: tuple[int, ...] = ()
-    drafter_shares: Mapping[str, float] = field(default_factory=dict)
+    drafter_shares: Mapping[str, float] = field(default_factory=dict)  # of the tokens drafted
+    accepted_shares: Mapping[str, float] = field(default_factory=dict)  # of those accepted
+    routes: tuple[tuple[str, int], ...] = ()  # which drafters served, and for how many rounds on end
+    routing: Mapping[str, float] = field(default_factory=dict)  # how often each drafter agrees with the verifier
     time_ms: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> "PerfMetrics":
         """Names that this client does not know yet are left out."""
         known = {name: values[name] for name in PerfMetrics.__dataclass_fields__ if name in values}
-        return PerfMetrics(**{**known, "accepted_per_depth": tuple(known.get("accepted_per_depth", ()))})
+        depths, routes = tuple(known.get("accepted_per_depth", ())), tuple(map(tuple, known.get("routes", ())))
+        return PerfMetrics(**{**known, "accepted_per_depth": depths, "routes": routes})
 
 
 @dataclass(frozen=True)

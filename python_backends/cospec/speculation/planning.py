@@ -45,8 +45,11 @@ class Planner:
         drafters = self._drafters(sequence, mode, available)
         return replace(self._shape(mode), drafters=drafters, depth=depth) if drafters else NO_DRAFT
 
-    def explores(self, sequence: Sequence) -> bool:
-        return self._policy.explores(sequence.routing)
+    def asks_for_routing(self, sequence: Sequence) -> bool:
+        """Whether its text should be looked at, at first or again."""
+        if sequence.request.speculation.drafter is not None:
+            return False
+        return not sequence.routed or self._policy.explores(sequence.routing)
 
     def _resolve(self, mode: SpeculationMode, num_requests: int) -> SpeculationMode:
         """`auto` by the settings. Drafting buys time with work, and under load there is no work to spare."""

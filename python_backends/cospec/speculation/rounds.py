@@ -98,7 +98,7 @@ class RoundLoop:
         available = self._drafters.available()
         plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
         drafting = [sequence for sequence, plan in zip(group, plans, strict=True) if plan.drafters]
-        if await self._router.expect([s for s in drafting if not s.routed or self._planner.explores(s)]):
+        if await self._router.expect([sequence for sequence in drafting if self._planner.asks_for_routing(sequence)]):
             plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PRIOR_WEIGHT = 4.0  # verified tokens that the expectation from the text is worth
-MEMORY = 0.8  # of earlier evidence, a round later: some 20 tokens, so that a change of subject is noticed
+MEMORY = 0.6  # of earlier evidence, a round later: a dozen tokens in all, so that a change of subject is noticed
 STRANGER, EXPERT = 0.3, 0.85  # agreement to expect outside and inside a drafter's domain
 PARTNER = 0.6  # of the best drafter's agreement, below which another one is no help
 

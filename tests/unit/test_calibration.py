@@ -1,0 +1,50 @@
+"""Calibrated confidence: chances learnt from outcomes."""
+
+import numpy as np
+import pytest
+from cospec.speculation.calibration import Calibration, Calibrator
+
+
+def outcomes(slope: float, intercept: float, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    margins = random.normal(0, 1.5, count)
+    return margins, random.random(count) < 1 / (1 + np.exp(-(slope * margins + intercept)))
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(3.0, -0.5), (0.6, 0.3), (1.5, -1.5)])
+def test_it_learns_what_margins_are_worth_a_round_at_a_time(slope: float, intercept: float) -> None:
+    calibrator = Calibrator()
+    margins, hits = outcomes(slope, intercept, 4000)
+    for start in range(0, len(hits), 8):
+        calibrator.observe(margins[start : start + 8], hits[start : start + 8])
+    assert calibrator.slope == pytest.approx(slope, rel=0.25)
+    assert calibrator.intercept == pytest.approx(intercept, abs=0.25)
+
+
+def test_it_follows_a_drafter_that_changes() -> None:
+    calibrator = Calibrator()
+    for seed, slope in enumerate([3.0] * 500 + [0.5] * 4000):
+        calibrator.observe(*outcomes(slope, 0.0, 8, seed))
+    assert calibrator.slope == pytest.approx(0.5, abs=0.25)
+
+
+def test_infinite_margins_and_one_sided_outcomes_leave_it_finite() -> None:
+    calibrator = Calibrator()
+    for _ in range(200):
+        calibrator.observe(np.asarray([np.inf, -np.inf, 40.0]), np.asarray([True, False, True]))
+    chances = calibrator.chances(np.asarray([np.inf, 0.0, -np.inf]))
+    assert np.isfinite(chances).all() and chances[0] > 0.95 > 0.05 > chances[2]
+
+
+def test_a_lead_never_makes_a_token_less_probable() -> None:
+    calibrator = Calibrator()
+    for seed in range(300):
+        margins, hits = outcomes(3.0, 0.0, 8, seed)
+        calibrator.observe(margins, ~hits)
+    assert calibrator.chances(np.asarray([2.0]))[0] >= calibrator.chances(np.asarray([-2.0]))[0]
+
+
+def test_drafters_and_kinds_of_sampling_are_calibrated_apart() -> None:
+    calibration = Calibration()
+    assert calibration.of("a", True) is calibration.of("a", True)
+    assert len({id(calibration.of(name, greedy)) for name in "ab" for greedy in (True, False)}) == 4
