@@ -85,6 +85,8 @@ class ServingSettings:
     plain_tokens_per_call: int = _between(1, 64, 4)
     max_group_size: int = _between(1, 4096, 64)
     max_verify_tokens: int = _between(1, 65536, 512)
+    max_round_seconds: float = _between(0.001, 600, 5.0)
+    verify_token_weight: float = _between(0, 1, 0.0)
     groups_in_flight: int = _between(1, 16, 1)
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
     bls_threads: int = _between(1, 4096, 64)

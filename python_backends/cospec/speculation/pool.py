@@ -2,18 +2,22 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from collections.abc import Sequence as Rows
 
 from cospec.speculation.sequence import Sequence
 
+Choose = Callable[[Rows[Sequence]], list[int]]  # ready sequences, the longest waiting first -> which to take
+
 
 class RequestPool:
-    """First come, first served; at most `max_active` sequences hold sessions at a time, the rest wait."""
+    """At most `max_active` sequences hold sessions at a time; the rest wait, first come, first served."""
 
     def __init__(self, max_requests: int, max_active: int) -> None:
         self._max_requests = max_requests
         self._max_active = max_active
         self._waiting: deque[Sequence] = deque()
-        self._ready: deque[Sequence] = deque()
+        self._ready: list[Sequence] = []
         self._num_active = 0
         self._news = asyncio.Event()
 
@@ -43,15 +47,19 @@ class RequestPool:
         self._num_active -= 1
         self._news.set()
 
-    async def take_group(self, max_size: int) -> list[Sequence]:
-        """Wait for work, then take up to `max_size` sequences."""
-        while not (group := self._take(max_size)):
+    async def take_group(self, choose: Choose) -> list[Sequence]:
+        """Wait for work, then take what `choose` picks from the ready ones."""
+        while not self._admit():
             self._news.clear()
             await self._news.wait()
+        chosen = set(choose(self._ready))
+        group = [sequence for index, sequence in enumerate(self._ready) if index in chosen]
+        self._ready = [sequence for index, sequence in enumerate(self._ready) if index not in chosen]
         return group
 
-    def _take(self, max_size: int) -> list[Sequence]:
+    def _admit(self) -> bool:
+        """Whether anything is ready."""
         while self._waiting and self._num_active < self._max_active:
             self._ready.append(self._waiting.popleft())
             self._num_active += 1
-        return [self._ready.popleft() for _ in range(min(max_size, len(self._ready)))]
+        return bool(self._ready)

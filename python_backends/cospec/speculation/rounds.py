@@ -11,8 +11,10 @@ from typing import Any
 
 from cospec.config import Settings
 from cospec.speculation.calibration import Calibration
+from cospec.speculation.cost_model import StageCost
 from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.drafting import Drafting
+from cospec.speculation.grouping import Candidate, Limits, choose_group
 from cospec.speculation.lookup import LOOKUP, LookupDrafter
 from cospec.speculation.planning import Plan, Planner, make_policy
 from cospec.speculation.pool import RequestPool
@@ -46,6 +48,7 @@ class RoundLoop:
         )
         self._router = Router(self._drafters, prior, speculation.score_tokens)
         self._planner = Planner(speculation, make_policy(speculation))
+        self._draft_cost, self._verify_cost = StageCost(), StageCost()
         self._drafting = Drafting(self._drafters, Calibration(), settings.serving.max_verify_tokens)
         self._end_tokens = end_tokens
         self._settings = settings
@@ -71,13 +74,25 @@ class RoundLoop:
 
     async def _serve(self) -> None:
         while True:
-            group = await self.pool.take_group(self._settings.serving.max_group_size)
+            group = await self.pool.take_group(self._choose_group)
             try:
                 await self._round([sequence for sequence in group if not sequence.cancelled])
             except Exception as error:  # whatever it is, these requests end and the loop goes on
                 self._log_warning(f"a round failed: {error!r}")
                 self._end_all(group, CalleeError("internal error while generating; see the server's log"))
             self._return(group)
+
+    def _choose_group(self, ready: Rows[Sequence]) -> list[int]:
+        serving = self._settings.serving
+        share = -(-self.pool.num_active // serving.groups_in_flight)  # so that every stage has work
+        limits = Limits(
+            requests=min(serving.max_group_size, share),
+            verify_tokens=serving.max_verify_tokens,
+            seconds=serving.max_round_seconds,
+            seconds_per_verify_token=serving.verify_token_weight,
+        )
+        waiting = [Candidate(len(sequence.tokens), sequence.last_draft_size) for sequence in ready]
+        return choose_group(waiting, self._draft_cost, self._verify_cost, limits)
 
     async def _round(self, group: Rows[Sequence]) -> None:
         if not group:
@@ -88,10 +103,17 @@ class RoundLoop:
         drafted = self._clock()
         await self._verify(group, drafts)
         verified = self._clock()
+        self._record(group, drafts, drafted - started, verified - drafted)
+
+    def _record(self, group: Rows[Sequence], drafts: Rows[Draft], drafting: float, verifying: float) -> None:
+        nodes, longest = sum(map(len, drafts)), max(len(sequence.tokens) for sequence in group)
+        if nodes:
+            self._draft_cost.observe(len(group), nodes, longest, drafting)
+            self._verify_cost.observe(len(group), len(group) + nodes, longest, verifying)
         for sequence, draft in zip(group, drafts, strict=True):
-            if len(draft):
-                sequence.statistics.seconds["draft"] += drafted - started
-            sequence.statistics.seconds["verify"] += verified - drafted
+            sequence.last_draft_size = len(draft)
+            sequence.statistics.seconds["draft"] += drafting if len(draft) else 0.0
+            sequence.statistics.seconds["verify"] += verifying
 
     async def _plan(self, group: Rows[Sequence]) -> list[Plan]:
         started = self._clock()

@@ -54,6 +54,7 @@ class Sequence:
     verifier_length: int = 0
     drafter_lengths: dict[str, int] = field(default_factory=dict)
     routed: bool = False  # whether something is expected of its drafters
+    last_draft_size: int = 0  # nodes that were verified in its last round
     statistics: RequestStatistics = field(default_factory=RequestStatistics)
     finish: Finish | None = None
     error: CalleeError | None = None
