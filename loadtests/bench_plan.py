@@ -63,11 +63,25 @@ class Cell:
         return sum(expected[prompt] == text for prompt, text in self.texts)
 
 
+Answers = list[tuple[Prompt, Generation]]
+
+
 def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Prompt], max_tokens: int) -> Cell:
-    """Closed loop: `concurrency` callers share the prompts, each asking as soon as it has its answer."""
+    answered, seconds = ask_all(client, mode, concurrency, prompts, max_tokens)
+    samples = [sample(generation) for _, generation in answered]
+    return Cell(summarize(samples, seconds), tuple((prompt.text, generation.text) for prompt, generation in answered))
+
+
+def ask_all(
+    client: Client, mode: Mode, concurrency: int, prompts: Sequence[Prompt], max_tokens: int
+) -> tuple[Answers, float]:
+    """Closed loop: `concurrency` callers share the prompts, each asking as soon as it has its answer.
+
+    All answers, and the seconds that they took together.
+    """
     remaining = list(reversed(prompts))
     lock = threading.Lock()
-    answered: list[tuple[Prompt, Generation]] = []
+    answered: Answers = []
 
     def caller() -> None:
         while True:
@@ -81,9 +95,7 @@ def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Pro
     with ThreadPoolExecutor(concurrency) as pool:
         for future in [pool.submit(caller) for _ in range(concurrency)]:
             future.result()
-    seconds = time.perf_counter() - started
-    samples = [_sample(generation) for _, generation in answered]
-    return Cell(summarize(samples, seconds), tuple((prompt.text, generation.text) for prompt, generation in answered))
+    return answered, time.perf_counter() - started
 
 
 def ask(client: Client, mode: Mode, prompt: Prompt, max_tokens: int) -> Generation:
@@ -92,7 +104,7 @@ def ask(client: Client, mode: Mode, prompt: Prompt, max_tokens: int) -> Generati
     )
 
 
-def _sample(generation: Generation) -> Sample:
+def sample(generation: Generation) -> Sample:
     metrics = generation.perf_metrics
     return Sample(
         generation.ttft,

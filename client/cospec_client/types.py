@@ -19,14 +19,17 @@ class PerfMetrics:
     accepted_shares: Mapping[str, float] = field(default_factory=dict)  # of those accepted
     routes: tuple[tuple[str, int], ...] = ()  # which drafters served, and for how many rounds on end
     routing: Mapping[str, float] = field(default_factory=dict)  # how often each drafter agrees with the verifier
+    orchestrator_share: float = 0.0  # of the time, in which the round loop itself was busy
+    timeline_ms: tuple[tuple[float, float, float], ...] = ()  # of the latest rounds: drafting, verification, end
     time_ms: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def parse(values: Mapping[str, Any]) -> "PerfMetrics":
         """Names that this client does not know yet are left out."""
         known = {name: values[name] for name in PerfMetrics.__dataclass_fields__ if name in values}
-        depths, routes = tuple(known.get("accepted_per_depth", ())), tuple(map(tuple, known.get("routes", ())))
-        return PerfMetrics(**{**known, "accepted_per_depth": depths, "routes": routes})
+        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+        nested = {name: tuple(tuple(item) for item in lists[name]) for name in ("routes", "timeline_ms") if name in lists}
+        return PerfMetrics(**{**known, **lists, **nested})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ class RoundLoop:
         clock: Callable[[], float],
         log_warning: Callable[[str], None],
         prior: TextPrior | None = None,
+        busy_clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`clock`: seconds; `busy_clock`: seconds in which this thread had a processor."""
         speculation = settings.speculation
         self._verifier = verifier
         self._drafters = DrafterPool(
@@ -53,6 +55,7 @@ class RoundLoop:
         self._end_tokens = end_tokens
         self._settings = settings
         self._clock = clock
+        self._busy_clock = busy_clock
         self._log_warning = log_warning
         self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
         self._releases: set[asyncio.Task[None]] = set()
@@ -60,7 +63,7 @@ class RoundLoop:
     def submit(self, session_id: int, request: GenerationRequest, decode: Decode) -> Sequence:
         """`session_id` is unique among live requests."""
         sequence = Sequence.create(session_id, request, decode, self._drafters.names)
-        sequence.submitted_at = self._clock()
+        sequence.submitted_at, sequence.busy_before = self._clock(), self._busy_clock()
         self.pool.add(sequence)
         return sequence
 
@@ -103,9 +106,11 @@ class RoundLoop:
         drafted = self._clock()
         await self._verify(group, drafts)
         verified = self._clock()
-        self._record(group, drafts, drafted - started, verified - drafted)
+        self._record(group, drafts, (started, drafted, verified))
 
-    def _record(self, group: Rows[Sequence], drafts: Rows[Draft], drafting: float, verifying: float) -> None:
+    def _record(self, group: Rows[Sequence], drafts: Rows[Draft], moments: tuple[float, float, float]) -> None:
+        """`moments`: when drafting began, when verification began, when it ended."""
+        drafting, verifying = moments[1] - moments[0], moments[2] - moments[1]
         nodes, longest = sum(map(len, drafts)), max(len(sequence.tokens) for sequence in group)
         if nodes:
             self._draft_cost.observe(len(group), nodes, longest, drafting)
@@ -114,6 +119,7 @@ class RoundLoop:
             sequence.last_draft_size = len(draft)
             sequence.statistics.seconds["draft"] += drafting if len(draft) else 0.0
             sequence.statistics.seconds["verify"] += verifying
+            sequence.statistics.timeline.append(moments)
 
     async def _plan(self, group: Rows[Sequence]) -> list[Plan]:
         started = self._clock()
@@ -189,8 +195,10 @@ class RoundLoop:
             self._in_background(self._release(ended))
 
     def _close(self, sequence: Sequence) -> None:
-        spent = sequence.statistics.seconds
-        spent["other"] = self._clock() - sequence.submitted_at - spent["route"] - spent["draft"] - spent["verify"]
+        statistics, latency = sequence.statistics, self._clock() - sequence.submitted_at
+        spent = statistics.seconds
+        spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
+        statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
         self.pool.retire()
 
     async def _release(self, sequences: Rows[Sequence]) -> None:

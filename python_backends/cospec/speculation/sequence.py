@@ -60,6 +60,7 @@ class Sequence:
     error: CalleeError | None = None
     cancelled: bool = False
     submitted_at: float = 0.0
+    busy_before: float = 0.0  # the round loop's processor time when it was submitted
     failing_since: float | None = None
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # set when there is news for the caller
 

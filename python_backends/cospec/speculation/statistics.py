@@ -1,6 +1,6 @@
 """What one request cost and gained, for `perf_metrics`."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,7 @@ from cospec.speculation.fusion import Node
 
 STAGES = ("route", "draft", "verify", "other")
 PLAIN = "none"  # a round's drafters, when nothing was drafted
+TIMELINE_ROUNDS = 64  # the latest ones are kept
 
 
 @dataclass
@@ -24,6 +25,9 @@ class RequestStatistics:
     accepted_by: Counter[str] = field(default_factory=Counter)
     routes: list[tuple[str, int]] = field(default_factory=list)  # drafters of a round, and for how many rounds on end
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    # Of its rounds, on the server's clock: when drafting began, when verification began, when it ended.
+    timeline: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=TIMELINE_ROUNDS))
+    orchestrator_share: float = 0.0  # of its time, in which the round loop itself kept a processor busy
 
     @property
     def mean_acceptance_length(self) -> float:
@@ -56,6 +60,8 @@ class RequestStatistics:
             "drafter_shares": _shares(self.drafted_by),
             "accepted_shares": _shares(self.accepted_by),
             "routes": self.routes,
+            "orchestrator_share": round(self.orchestrator_share, 4),
+            "timeline_ms": [[round(moment * 1e3, 3) for moment in moments] for moments in self.timeline],
             "time_ms": {stage: round(self.seconds[stage] * 1e3, 3) for stage in STAGES},
         }
 

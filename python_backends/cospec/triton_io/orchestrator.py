@@ -33,6 +33,7 @@ class Orchestrator:
             settings,
             time.monotonic,
             pb_utils.Logger.log_warn,
+            busy_clock=time.thread_time,
         )
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
