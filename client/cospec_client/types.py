@@ -27,9 +27,12 @@ class PerfMetrics:
     def parse(values: Mapping[str, Any]) -> "PerfMetrics":
         """Names that this client does not know yet are left out."""
         known = {name: values[name] for name in PerfMetrics.__dataclass_fields__ if name in values}
-        lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-        nested = {name: tuple(tuple(item) for item in lists[name]) for name in ("routes", "timeline_ms") if name in lists}
-        return PerfMetrics(**{**known, **lists, **nested})
+        return PerfMetrics(**{name: _frozen(value) for name, value in known.items()})
+
+
+def _frozen(value: Any) -> Any:
+    """Lists of any depth as tuples."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
