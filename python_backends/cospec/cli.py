@@ -1,10 +1,18 @@
-"""`cospec-server`: serve the model repository, render its configuration, compile and train its models."""
+"""`cospec-server`: serve the model repository, render its configuration, compile, train and expand its models."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS, Settings, SettingsError, load_settings
+from cospec.config import (
+    DEFAULT_REPOSITORY,
+    DEFAULT_SETTINGS,
+    Settings,
+    SettingsError,
+    load_settings,
+    with_verifier,
+)
+from cospec.preflight import check_checkpoint, check_weights
 from cospec.triton_installation import ServeError
 
 
@@ -17,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start Triton and serve until Ctrl-C"))
     _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
-    _add_paths(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
+    _add_compile(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
+    _add_expand(commands.add_parser("expand", help="make a verifier that says the same at the cost of a larger model"))
     commands.add_parser("train", help="train tokenizer, verifier and drafters from corpora", add_help=False)
     return parser
 
@@ -46,7 +55,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
         return render(options)
     if options.command == "compile":
-        return _compile(load_settings(options.settings), options.model_repository)
+        return _compile(
+            with_verifier(load_settings(options.settings), options.verifier_weights), options.model_repository
+        )
+    if options.command == "expand":
+        return _expand(options)
     from cospec.training.cli import main as train
 
     return train(rest)
@@ -55,6 +68,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 def _compile(settings: Settings, repository: Path) -> int:
     from cospec.engine.artefacts import compiler, missing_artefacts
 
+    check_weights(settings, repository)
     if next(missing_artefacts(settings, repository), None) is None:
         return 0
     if compiler() is None:
@@ -71,13 +85,58 @@ def _compile(settings: Settings, repository: Path) -> int:
     return 0
 
 
+def _expand(options: argparse.Namespace) -> int:
+    check_checkpoint(options.verifier)
+    from cospec.engine.expansion import expand
+    from cospec.engine.weights import WeightsError
+
+    try:
+        count = expand(options.verifier, options.parameters, options.out)
+    except WeightsError as error:
+        print(f"cospec-server: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {count:,} parameters; serve it with `cospec-server serve --verifier-weights {options.out}`")
+    return 0
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser)
+    _add_verifier_weights(parser)
     parser.add_argument("--http-port", type=int, default=8000, help="default: %(default)s")
     parser.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show Triton's own log")
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    _add_paths(parser)
+    _add_verifier_weights(parser)
+
+
+def _add_expand(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Pads a verifier's MLPs and inserts blocks that add zero: the same text, at the cost of a model of the chosen "
+        "size. For measuring what speculation brings where a verifier costs what real ones cost."
+    )
+    parser.add_argument(
+        "--parameters", type=_count, required=True, metavar="N", help="about how many it shall have, such as 0.3e9"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it: new, or empty")
+    parser.add_argument(
+        "--verifier",
+        type=Path,
+        default=DEFAULT_REPOSITORY / "verifier" / "1" / "weights",
+        metavar="DIR",
+        help="the checkpoint to start from (default: the bundled verifier)",
+    )
+
+
+def _count(text: str) -> int:
+    try:
+        return int(float(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"must be a number such as 0.3e9, got {text!r}") from None
 
 
 def _add_render(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +148,15 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (default: %(default)s)")
     parser.add_argument(
         "--model-repository", type=Path, default=DEFAULT_REPOSITORY, help="Triton models (default: %(default)s)"
+    )
+
+
+def _add_verifier_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--verifier-weights",
+        type=Path,
+        metavar="DIR",
+        help="checkpoint of the verifier, instead of the settings' own (such as one of `expand`)",
     )
 
 

@@ -111,6 +111,14 @@ class Settings:
         return {"verifier": repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
 
 
+def with_verifier(settings: Settings, weights: Path | None) -> Settings:
+    """With this checkpoint as verifier, where one is given; it is relative to the working directory."""
+    if weights is None:
+        return settings
+    verifier = dataclasses.replace(settings.engine.verifier, weights=str(weights.resolve()))
+    return dataclasses.replace(settings, engine=dataclasses.replace(settings.engine, verifier=verifier))
+
+
 def drafter_model(drafter: str) -> str:
     return f"drafter_{drafter}"
 
@@ -135,6 +143,11 @@ def load_settings(path: Path | None = None) -> Settings:
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
     return settings
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """As a file that `load_settings` reads back."""
+    path.write_text(yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False), encoding="utf-8")
 
 
 def _build(cls: type[T], document: Any, path: str) -> T:

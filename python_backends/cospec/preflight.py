@@ -37,10 +37,11 @@ def check_shared_memory(num_models: int, directory: Path = SHARED_MEMORY) -> Non
 def check_weights(settings: Settings, repository: Path) -> None:
     """The files of every model: present, and readable as far as their headers tell."""
     for directory in settings.weights(repository).values():
-        _check_directory(directory)
+        check_checkpoint(directory)
 
 
-def _check_directory(directory: Path) -> None:
+def check_checkpoint(directory: Path) -> None:
+    """The files of one model, likewise."""
     for name in ("config.json", "tokenizer.json"):
         _check_json(directory / name)
     shards = sorted(directory.glob("*.safetensors"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from cospec.config import SETTINGS_VARIABLE, Settings, load_settings
+from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_verifier, write_settings
 from cospec.engine.artefacts import missing_artefacts
 from cospec.preflight import SHARED_MEMORY, check_ports, check_shared_memory, check_weights
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
@@ -35,6 +35,7 @@ class ServeOptions:
     metrics_port: int = 8002
     host: str = "0.0.0.0"
     verbose: bool = False
+    verifier_weights: Path | None = None  # instead of the settings' own
 
     @property
     def ports(self) -> tuple[int, int, int]:
@@ -48,6 +49,7 @@ class TritonServer:
         self._options = options
         self._runtime = Path(tempfile.mkdtemp(prefix="cospec-"))
         self._log = self._runtime / "triton.log"
+        self._settings_file = self._runtime / "cospec.yaml"  # what the compiler and every model's process read
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "TritonServer":
@@ -74,7 +76,8 @@ class TritonServer:
     def start(self, timeout: float = 180.0) -> None:
         """Check, start, and wait until every model is ready; raises `ServeError`, leaving nothing behind."""
         try:
-            settings = load_settings(self._options.settings)
+            settings = with_verifier(load_settings(self._options.settings), self._options.verifier_weights)
+            write_settings(settings, self._settings_file)
             self._preflight(settings)
             self._compile(settings)
             self._process = self._spawn(find_triton(self._runtime), settings)
@@ -111,7 +114,7 @@ class TritonServer:
         repository = self._options.model_repository.resolve()
         if next(missing_artefacts(settings, repository), None) is None:
             return
-        paths = [f"--settings={self._options.settings.resolve()}", f"--model-repository={repository}"]
+        paths = [f"--settings={self._settings_file}", f"--model-repository={repository}"]
         command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
         process = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
         try:
@@ -156,7 +159,7 @@ class TritonServer:
 
     def _environment(self, installation: TritonInstallation) -> dict[str, str]:
         environment = dict(os.environ)
-        environment[SETTINGS_VARIABLE] = str(self._options.settings.resolve())
+        environment[SETTINGS_VARIABLE] = str(self._settings_file)
         _prepend(environment, "PYTHONPATH", PACKAGE_ROOT)
         _prepend(environment, "PATH", Path(sys.executable).parent)  # where the stub finds its packages
         for path in installation.library_paths:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cospec.config import ModelSettings, Settings
+from cospec.config import ModelSettings, Settings, with_verifier
 from cospec.engine import artefacts
 from cospec.engine.artefacts import missing_artefacts
 from cospec.engine.blocks import Part, assemble
@@ -61,6 +61,7 @@ def test_an_artefact_is_missing_until_made_and_again_when_anything_changes(
     missing[0].path.parent.mkdir()
     missing[0].path.touch()
     assert not list(missing_artefacts(settings, tmp_path))
+    assert not list(missing_artefacts(with_verifier(settings, checkpoint("llama")), tmp_path))  # it lies elsewhere
     other = replace(settings.engine, verifier=replace(settings.engine.verifier, num_threads=3))
     assert list(missing_artefacts(replace(settings, engine=other), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="never")), tmp_path))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings
+from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings, with_verifier, write_settings
 
 
 def load(tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
@@ -51,3 +51,18 @@ def test_a_bad_setting_is_named_with_what_is_allowed(tmp_path: Path, text: str, 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
         load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_settings_are_read_back_as_written(tmp_path: Path) -> None:
+    settings = load_settings(DEFAULT_SETTINGS)
+    write_settings(settings, tmp_path / "cospec.yaml")
+    assert load_settings(tmp_path / "cospec.yaml") == settings
+
+
+def test_another_verifier_is_found_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(DEFAULT_SETTINGS)
+    assert with_verifier(settings, None) == settings
+    for weights in (Path("v"), tmp_path / "v"):
+        changed = with_verifier(settings, weights)
+        assert changed.weights(Path("repository"))["verifier"] == tmp_path / "v"

@@ -4,7 +4,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cospec.config import EngineSettings, ModelSettings, Settings
 
 CACHE_VARIABLE = "COSPEC_CACHE"
 SOURCES = ("forward.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
+PIECE = 2**22  # bytes read at once
 
 
 def cache_directory() -> Path:
@@ -43,10 +45,13 @@ class Artefact:
 
 def artefacts(weights: Path, settings: ModelSettings) -> list[Artefact]:
     """Of the checkpoint in `weights`; everything that one depends on is in its name."""
-    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {settings}".encode())
+    nameless = replace(settings, weights="")  # a checkpoint is what it holds, wherever it lies
+    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {nameless}".encode())
     sources = [Path(__file__).with_name(name) for name in SOURCES]
-    for file in (*sources, *sorted(weights.glob("*.safetensors")), weights / "config.json"):
-        digest.update(file.read_bytes())
+    for path in (*sources, *sorted(weights.glob("*.safetensors")), weights / "config.json"):
+        with path.open("rb") as file:
+            for piece in iter(partial(file.read, PIECE), b""):
+                digest.update(piece)
     stem = cache_directory() / digest.hexdigest()[:24]
     full = Artefact(weights, settings, stem.with_suffix(".pt2"))
     few = Artefact(weights, settings, stem.with_suffix(".int8.pt2"), quantized=True)

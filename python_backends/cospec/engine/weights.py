@@ -87,17 +87,22 @@ def load_weights(
     head_dtype: torch.dtype = torch.float32,
 ) -> Weights:
     """Raises `WeightsError`."""
+    model = load_checkpoint(directory, dtype).to(device)
+    return _convert(model, model.config, num_positions, head_dtype)
+
+
+def load_checkpoint(directory: Path, dtype: torch.dtype) -> Any:
+    """transformers' own model. Raises `WeightsError`."""
     if not (directory / "config.json").is_file():
         raise WeightsError(f"{directory}: no weights here: config.json is missing")
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
         _check_family(directory, config)
-        model = AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=dtype).to(device)
+        return AutoModelForCausalLM.from_pretrained(directory, local_files_only=True, dtype=dtype)
     except WeightsError:
         raise
     except Exception as error:  # every library below has its own exceptions for a damaged file
         raise WeightsError(f"{directory}: weights cannot be loaded: {' '.join(str(error).split())[:200]}") from error
-    return _convert(model, config, num_positions, head_dtype)
 
 
 def _check_family(directory: Path, config: PretrainedConfig) -> None:
