@@ -5,13 +5,15 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 	2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
+EXPANDED := build/verifier_03b
 TORCH := torch==2.13.0
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo serve test bench train lint format clean
+.PHONY: help setup demo serve test bench bench-peers train lint format clean
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.ready  ## make .venv: torch (a CPU build where there is no GPU), Triton, this package
 
@@ -41,6 +43,21 @@ test: setup  ## every test, those on a live server included
 bench: setup  ## measure all modes; writes loadtests/results/bench.{json,md,png}
 	$(BIN)/python -m loadtests.bench
 
+bench-peers: setup $(PEERS)/.ready  ## measure beside OpenVINO GenAI and transformers; QUICK=1 for a look
+	@test -f $(EXPANDED)/config.json || ! $(BIN)/cospec-server expand --help >/dev/null 2>&1 \
+		|| $(BIN)/cospec-server expand --parameters 0.3e9 --out $(EXPANDED)
+	$(BIN)/python -m loadtests.peers $(if $(QUICK),--quick) \
+		$$(test -f $(EXPANDED)/config.json && echo --verifier-weights $(EXPANDED))
+
+# optimum-intel asks for torchvision, which PyPI builds for CUDA: beside a CPU torch its import fails, and no text model needs it.
+$(PEERS)/.ready: loadtests/peer_requirements.txt
+	@echo "bench-peers: making $(PEERS) with OpenVINO GenAI"
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install -q --extra-index-url $(CPU_WHEELS) $(TORCH)+cpu 2>/dev/null || $(PEERS)/bin/pip install -q $(TORCH)
+	@$(PEERS)/bin/pip install -q -r loadtests/peer_requirements.txt
+	@$(PEERS)/bin/pip uninstall -q -y torchvision
+	@touch $@
+
 train: setup  ## train the bundle: make train CORPUS=train.jsonl.gz VALIDATION=valid.jsonl.gz
 	@test -n "$(CORPUS)" -a -n "$(VALIDATION)" || { echo "usage: make train CORPUS=train.jsonl VALIDATION=valid.jsonl"; exit 1; }
 	$(BIN)/cospec-server train --corpus $(CORPUS) --validation $(VALIDATION)
@@ -52,4 +69,4 @@ format: setup  ## let ruff format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(PEERS) build .pytest_cache .ruff_cache .mypy_cache

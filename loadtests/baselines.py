@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
+VERIFIER = REPOSITORY / "verifier" / "1" / "weights"
 PLAIN = "transformers"
 ASSISTED = "transformers assisted"
 
@@ -25,18 +26,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--dtype", default="bfloat16", help="of all weights (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=64, help="tokens a prompt (default: %(default)s)")
+    parser.add_argument("--verifier", type=Path, default=VERIFIER, help="checkpoint (default: the bundled one)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     prompts = [json.loads(line) for line in sys.stdin if line.strip()]
-    json.dump(measure(prompts, getattr(torch, options.dtype), options.max_tokens), sys.stdout)
+    json.dump(measure(prompts, getattr(torch, options.dtype), options.max_tokens, options.verifier), sys.stdout)
     return 0
 
 
-def measure(prompts: Sequence[dict[str, str]], dtype: torch.dtype, max_tokens: int) -> dict[str, float]:
+def measure(prompts: Sequence[dict[str, str]], dtype: torch.dtype, max_tokens: int, verifier: Path) -> dict[str, float]:
     """Tokens per second over all prompts: every token over the whole time, as the server's rate is counted too."""
-    ask = _asker(dtype, max_tokens)
+    ask = _asker(dtype, max_tokens, verifier)
     domains = {prompt["domain"]: prompt for prompt in prompts}
     for prompt in domains.values():  # warm-up: the first use of a model pays for its allocations
         ask(prompt, PLAIN)
@@ -50,18 +52,18 @@ def measure(prompts: Sequence[dict[str, str]], dtype: torch.dtype, max_tokens: i
     return {mode: count / seconds for mode, (count, seconds) in totals.items()}
 
 
-def _asker(dtype: torch.dtype, max_tokens: int) -> Callable[[dict[str, str], str], tuple[int, float]]:
+def _asker(dtype: torch.dtype, max_tokens: int, checkpoint: Path) -> Callable[[dict[str, str], str], tuple[int, float]]:
     """A function that answers one prompt and returns its tokens and seconds."""
-    verifier = _load("verifier", dtype)
+    verifier = _load(checkpoint, dtype)
     drafters: dict[str, Any] = {}
-    tokenizer = AutoTokenizer.from_pretrained(REPOSITORY / "verifier" / "1" / "weights")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     # As the server is asked with ignore_eos: every answer has all its tokens.
     limits = {"max_new_tokens": max_tokens, "min_new_tokens": max_tokens, "do_sample": False}
 
     def ask(prompt: dict[str, str], mode: str) -> tuple[int, float]:
         domain = prompt["domain"]
         if mode == ASSISTED and domain not in drafters:
-            drafters[domain] = _load(f"drafter_{domain}", dtype)
+            drafters[domain] = _load(REPOSITORY / f"drafter_{domain}" / "1" / "weights", dtype)
         assistant = {"assistant_model": drafters[domain]} if mode == ASSISTED else {}
         inputs = tokenizer(prompt["prompt"], return_tensors="pt", return_token_type_ids=False)
         started = time.perf_counter()
@@ -72,8 +74,8 @@ def _asker(dtype: torch.dtype, max_tokens: int) -> Callable[[dict[str, str], str
     return ask
 
 
-def _load(model: str, dtype: torch.dtype) -> Any:
-    return AutoModelForCausalLM.from_pretrained(REPOSITORY / model / "1" / "weights", dtype=dtype).eval()
+def _load(checkpoint: Path, dtype: torch.dtype) -> Any:
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype).eval()
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,15 +16,12 @@ from tqdm import tqdm
 from loadtests.bench_plan import FULL, MODES, OFF, QUICK, Cell, Mode, Plan, run_cell
 from loadtests.bench_report import write_report
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
+from loadtests.json_process import BaselineFailed, json_of
 from loadtests.metrics import median_summary
 from loadtests.server_process import ServerFailed, server_at
 from loadtests.workload import Prompt, mixed_prompts
 
 RESULTS = Path(__file__).parent / "results"
-
-
-class BaselineFailed(RuntimeError):
-    """A measurement in a process of its own did not end well; the message is the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +148,7 @@ def _subprocess_json(
     module: str, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """What a module prints, from a process of its own: torch's threads are gone while the server is measured."""
-    command = [sys.executable, "-m", module, *arguments]
-    result = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, env={**os.environ, **(environment or {})}
-    )
-    try:
-        if result.returncode == 0:
-            return dict(json.loads(result.stdout.splitlines()[-1]))
-    except (IndexError, ValueError):
-        pass
-    raise BaselineFailed(f"{module} (exit code {result.returncode}): {(result.stderr or result.stdout).strip()[-500:]}")
+    return json_of([sys.executable, "-m", module, *arguments], module, stdin=stdin, environment=environment)
 
 
 if __name__ == "__main__":

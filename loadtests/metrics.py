@@ -30,6 +30,7 @@ class Summary:
     tpot_p50: float
     tpot_p99: float
     mean_acceptance_length: float
+    latency_p50: float
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -50,6 +51,7 @@ def summarize(samples: Sequence[Sample], seconds: float) -> Summary:
         tpot_p50=median(tpots),
         tpot_p99=percentile(tpots, 0.99),
         mean_acceptance_length=1 + accepted / rounds if rounds else 1.0,
+        latency_p50=median(sample.latency * 1e3 for sample in samples),
     )
 
 

@@ -31,8 +31,9 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "client/cospec_client": ({"cospec_client"}, {"numpy", "tritonclient"}),
     "loadtests": (
         {"cospec_client", "loadtests"},
-        {"matplotlib", "tqdm", "torch", "transformers", "locust", "yaml"},
+        {"matplotlib", "tqdm", "torch", "transformers", "locust", "yaml", "numpy", "openvino", "openvino_genai"},
     ),
+    "loadtests/peer_openvino.py": (set(), {"numpy", "openvino", "openvino_genai"}),  # an environment of its own
 }
 
 

@@ -52,7 +52,7 @@ def measurements() -> Measurements:
     cells = {
         (mode.name, concurrency): [
             Cell(
-                Summary(RATES[mode.name] * (6 if concurrency == 32 else 1), 5, 2.5, 3, 2),
+                Summary(RATES[mode.name] * (6 if concurrency == 32 else 1), 5, 2.5, 3, 2, 160),
                 (("x", "same"), ("y", "other")),
             )
         ]

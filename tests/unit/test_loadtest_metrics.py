@@ -23,12 +23,12 @@ def test_a_summary_pools_tokens_and_rounds() -> None:
     assert summary.mean_acceptance_length == 3
     assert summary.ttft_p50 == pytest.approx(150)
     assert summary.tpot_p99 == pytest.approx(100)
+    assert summary.latency_p50 == pytest.approx(1650)
 
 
 def test_repeats_are_summed_up_by_medians() -> None:
-    assert median_summary([Summary(1, 5, 3, 3, 1), Summary(9, 1, 3, 4, 2), Summary(2, 2, 3, 9, 3)]) == Summary(
-        2, 2, 3, 4, 2
-    )
+    repeats = [Summary(1, 5, 3, 3, 1, 7), Summary(9, 1, 3, 4, 2, 8), Summary(2, 2, 3, 9, 3, 9)]
+    assert median_summary(repeats) == Summary(2, 2, 3, 4, 2, 8)
 
 
 def test_the_repository_holds_ten_prompts_of_each_domain() -> None:
