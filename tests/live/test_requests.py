@@ -80,7 +80,7 @@ BAD = [
     ({"top_p": 0.0}, "top_p"),
     ({"top_p": 1.5}, "top_p"),
     ({"top_k": -4}, "top_k"),
-    ({"speculation": "maybe"}, "speculation must be auto, off or fixed"),
+    ({"speculation": "maybe"}, "speculation must be auto, off, fixed"),
     ({"speculation": "fixed:poetry:4"}, "unknown drafter 'poetry'"),
     ({"sampling_parameters": "{"}, "sampling_parameters is not valid JSON"),
     ({"sampling_parameters": '{"heat": 1}'}, "unknown name 'heat'"),

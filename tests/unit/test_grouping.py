@@ -50,3 +50,11 @@ def test_a_round_keeps_to_its_tokens_and_to_its_time() -> None:
 def test_sparing_the_verifier_can_be_worth_smaller_rounds() -> None:
     waiting = [Candidate(100, 8)] * 32
     assert len(choose_group(waiting, costs(), costs(), limits(weight=1e-3))) == 1
+
+
+def test_rounds_of_one_request_do_not_make_large_groups_look_dear() -> None:
+    slow = StageCost()
+    for length in range(50, 250):
+        slow.observe(1, 1 + length % 8, length, 0.03 + 0.0005 * (length % 8))
+    waiting = [Candidate(100, 0)] * 64
+    assert len(choose_group(waiting, slow, slow, Limits(64, 512, 5.0, 0.0))) == 64

@@ -7,6 +7,7 @@ is asked again when it is back.
 import asyncio
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
+from functools import partial
 
 from cospec.speculation.sequence import CalleeError, Sequence
 from cospec.speculation.types import Drafter, DraftResult, DraftRow
@@ -28,7 +29,7 @@ class DrafterPool:
         self._clock = clock
         self._log_warning = log_warning
         self._resting_until: dict[str, float] = {}
-        self._late: dict[str, asyncio.Task[list[DraftResult]]] = {}
+        self._late: dict[str, asyncio.Future[list[DraftResult]]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,10 +56,15 @@ class DrafterPool:
         done, _ = await asyncio.wait({call}, timeout=self._patience)
         if not done:
             self._late[name] = call
-            call.add_done_callback(lambda _: self._late.pop(name))
+            call.add_done_callback(partial(self._forget_late, name))
             self._log_warning(f"drafter {name} has not answered within {self._patience} s: going on without it")
             return None
         return self._answer(name, call)
+
+    def _forget_late(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> None:
+        del self._late[name]
+        if not call.cancelled():
+            self._answer(name, call)  # too late to be used, and a failure makes it rest
 
     def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         try:
