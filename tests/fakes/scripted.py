@@ -40,6 +40,7 @@ class ScriptedVerifier:
             self.sessions.pop(session_id, None)
 
     def _verify(self, row: VerifyRow) -> VerifyResult:
+        assert len(row.context), "nothing to read"
         held = self.sessions.get(row.session_id, [])
         if row.committed_length and len(held) != row.committed_length:
             return VerifyResult(Status.UNKNOWN_STATE, len(held))
@@ -92,6 +93,7 @@ class ScriptedDrafter:
             self.sessions.pop(session_id, None)
 
     def _draft(self, row: DraftRow) -> DraftResult:
+        assert len(row.context), "nothing to read"
         held = self.sessions.get(row.session_id, [])
         if len(held) < row.committed_length:
             return DraftResult(Status.UNKNOWN_STATE)

@@ -1,6 +1,7 @@
 """Rows survive the way through Triton's arrays."""
 
 import numpy as np
+import pytest
 from cospec.speculation.types import (
     DraftResult,
     DraftRow,
@@ -45,6 +46,12 @@ def test_draft_rows() -> None:
 def test_releases() -> None:
     for decode, with_nodes in ((codec.decode_verify, True), (codec.decode_draft, False)):
         assert decode(codec.encode_release([5, 2**63], with_nodes)) == [codec.Release(5), codec.Release(2**63)]
+
+
+def test_a_row_without_context_is_refused() -> None:
+    empty = DraftRow(3, 5, np.asarray([], dtype=np.int32), 4, SAMPLING)
+    with pytest.raises(ValueError, match="context must hold at least one token"):
+        codec.decode_draft(codec.encode_draft([empty]))
 
 
 def test_verify_results() -> None:

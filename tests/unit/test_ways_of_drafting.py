@@ -35,6 +35,14 @@ def test_no_way_of_drafting_changes_a_token(method: Method, lookup: bool) -> Non
     assert not verifier.sessions and not any(drafter.sessions for drafter in drafters.values())
 
 
+def test_a_drafter_that_read_further_than_was_verified_still_has_a_token_to_read() -> None:
+    """Its tree is deeper than the nodes that the verifier checks, and right all the way."""
+    loop = make_loop(ScriptedVerifier(counting), {"good": ScriptedDrafter(counting)})
+    [sequence] = generate(loop, make_request(max_tokens=60, mode=SpeculationMode(Method.TREE, None, 16)))
+    assert output(sequence) == expected((1, 2, 3), 60)
+    assert sequence.statistics.mean_acceptance_length > 5
+
+
 def test_in_lockstep_drafters_that_are_right_in_turn_are_right_together() -> None:
     """Each knows half of the positions, and says how sure it is."""
 

@@ -102,8 +102,8 @@ class Sequence:
         """Take over verified tokens, up to the one that ends the request. `end_tokens`: EOS ids and their texts."""
         if self.verifier_length:  # else it is the prompt's own pass
             self.statistics.observe_round(draft.drafters, [draft.fused.nodes[i] for i in draft.nodes], result.path)
-        for drafter, read in draft.read.items():
-            self.drafter_lengths[drafter] = len(self.tokens) + _common(read, result.tokens)
+        for drafter, read in draft.read.items():  # it must read the last token anew, to have something to go on from
+            self.drafter_lengths[drafter] = len(self.tokens) + _common(read, result.tokens[:-1])
         self.verifier_length = result.committed_length
         for token in result.tokens:
             self._append(token, end_tokens)

@@ -70,7 +70,7 @@ def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
             VerifyRow(
                 _unsigned(whole[RowColumn.SESSION_ID]),
                 whole[RowColumn.COMMITTED_LENGTH],
-                _unpad(arrays["context"][index]),
+                _context(arrays["context"][index]),
                 tree,
                 _sampling(whole, arrays["sampling"][index].tolist()),
                 whole[RowColumn.NUM_TOKENS],
@@ -89,7 +89,7 @@ def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
             DraftRow(
                 _unsigned(whole[RowColumn.SESSION_ID]),
                 whole[RowColumn.COMMITTED_LENGTH],
-                _unpad(arrays["context"][index]),
+                _context(arrays["context"][index]),
                 whole[RowColumn.NUM_TOKENS],
                 _sampling(whole, arrays["sampling"][index].tolist()),
                 whole[RowColumn.WIDTH],
@@ -159,6 +159,13 @@ def _encode_rows(rows: Sequence[VerifyRow] | Sequence[DraftRow]) -> Arrays:
         "sampling": np.asarray([(item.temperature, item.top_p) for item in sampling], dtype=np.float32),
         "context": _pad([row.context for row in rows]),
     }
+
+
+def _context(row: NDArray[Any]) -> NDArray[Any]:
+    tokens = _unpad(row)
+    if not len(tokens):  # a forward of no tokens would end the process
+        raise ValueError("context must hold at least one token")
+    return tokens
 
 
 def _sampling(whole: list[int], fractions: list[float]) -> SamplingParameters:
