@@ -17,6 +17,7 @@ class PerfMetrics:
     accepted_per_depth: tuple[int, ...] = ()
     drafter_shares: Mapping[str, float] = field(default_factory=dict)  # of the tokens drafted
     accepted_shares: Mapping[str, float] = field(default_factory=dict)  # of those accepted
+    missing_drafters: Mapping[str, int] = field(default_factory=dict)  # rounds in which one was asked in vain
     routes: tuple[tuple[str, int], ...] = ()  # which drafters served, and for how many rounds on end
     routing: Mapping[str, float] = field(default_factory=dict)  # how often each drafter agrees with the verifier
     orchestrator_share: float = 0.0  # of the time, in which the round loop itself was busy

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cospec.config import Settings
+from cospec.engine.same_vocabulary import OtherVocabulary, require_same_vocabulary
 from cospec.triton_installation import ServeError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -35,9 +36,11 @@ def check_shared_memory(num_models: int, directory: Path = SHARED_MEMORY) -> Non
 
 
 def check_weights(settings: Settings, repository: Path) -> None:
-    """The files of every model: present, and readable as far as their headers tell."""
-    for directory in settings.weights(repository).values():
+    """The files of every model: present, readable as far as their headers tell, and of one vocabulary."""
+    weights = settings.weights(repository)
+    for directory in weights.values():
         check_checkpoint(directory)
+        _check_vocabulary(directory, weights["verifier"])
 
 
 def check_checkpoint(directory: Path) -> None:
@@ -49,6 +52,13 @@ def check_checkpoint(directory: Path) -> None:
         raise ServeError(f"{directory} holds no *.safetensors; `cospec-server train` or a download provides weights")
     for shard in shards:
         _check_safetensors(shard)
+
+
+def _check_vocabulary(drafter: Path, verifier: Path) -> None:
+    try:
+        require_same_vocabulary(drafter, verifier)
+    except OtherVocabulary as error:
+        raise ServeError(str(error)) from None
 
 
 def _check_json(path: Path) -> None:

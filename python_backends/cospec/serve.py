@@ -19,11 +19,13 @@ from types import TracebackType
 from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_verifier, write_settings
 from cospec.engine.artefacts import missing_artefacts
 from cospec.preflight import SHARED_MEMORY, check_ports, check_shared_memory, check_weights
+from cospec.supervision import Supervisor
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
 
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 EXIT_TIMEOUT = 4  # seconds that Triton may take to end its models
 KILL_TIMEOUT = 8  # seconds after which it is killed
+RELOAD_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class TritonServer:
         self._log = self._runtime / "triton.log"
         self._settings_file = self._runtime / "cospec.yaml"  # what the compiler and every model's process read
         self._process: subprocess.Popen[bytes] | None = None
+        self._supervisor: Supervisor | None = None
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -82,6 +85,8 @@ class TritonServer:
             self._compile(settings)
             self._process = self._spawn(find_triton(self._runtime), settings)
             self._wait_until_ready(timeout)
+            self._supervisor = Supervisor(self._process.pid, self._reload)
+            self._supervisor.start()
         except BaseException:
             self.stop()
             raise
@@ -93,6 +98,8 @@ class TritonServer:
 
     def stop(self) -> None:
         """End the server, its models and their shared memory. Safe to call twice."""
+        if self._supervisor is not None:
+            self._supervisor.end()
         if self._process is not None:
             self._terminate(self._process)
             self._process = None
@@ -186,6 +193,16 @@ class TritonServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def _reload(self, model: str) -> None:
+        """A model whose process has died; requests that wait for it go on."""
+        print(f"cospec-server: {model} has died; loading it again", file=sys.stderr)
+        for action in ("unload", "load"):
+            url = f"http://{self.http_url}/v2/repository/models/{model}/{action}"
+            try:
+                urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=RELOAD_TIMEOUT).close()
+            except OSError as error:
+                print(f"cospec-server: {model} cannot be {action}ed: {error}", file=sys.stderr)
 
     def _last_error(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.is_file() else []

@@ -97,7 +97,7 @@ def test_the_command_serves_says_so_in_one_line_and_leaves_nothing(tmp_path: Pat
     http, grpc, metrics = free_ports(3)
     command = [sys.executable, "-m", "cospec.cli", "serve", "--host", "127.0.0.1"]
     command += ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -60,6 +60,23 @@ def test_a_damaged_configuration_is_named(repository: Path) -> None:
     assert "config.json is damaged" in refusal(repository)
 
 
+def test_a_drafter_with_another_vocabulary_is_refused(repository: Path) -> None:
+    for model, vocabulary in (("verifier", {"a": 0, "b": 1}), ("drafter_a", {"a": 0, "c": 1})):
+        tokenizer = {"model": {"vocab": vocabulary}, "added_tokens": [{"content": "<s>", "id": 2}]}
+        (repository / model / "1" / "weights" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    sentence = refusal(repository)
+    assert "drafter_a/1/weights has another vocabulary than the verifier" in sentence
+    assert "3 tokens and 3, 2 of them the same" in sentence
+
+
+def test_a_drafter_with_more_token_ids_than_the_verifier_is_refused(repository: Path) -> None:
+    for model, size in (("verifier", 100), ("drafter_a", 128)):
+        (repository / model / "1" / "weights" / "config.json").write_text(json.dumps({"vocab_size": size}))
+    assert "drafter_a/1/weights can draft 128 token ids" in refusal(repository)
+    (repository / "drafter_a" / "1" / "weights" / "config.json").write_text(json.dumps({"vocab_size": 90}))
+    check_weights(SETTINGS, repository)
+
+
 def test_a_taken_port_is_named() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

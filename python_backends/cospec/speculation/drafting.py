@@ -80,8 +80,9 @@ class Drafting:
             for name in member.plan.drafters:
                 rows.setdefault(name, []).append(member.row(name, depth))
                 asked.setdefault(name, []).append(member)
-        for name, results in (await self._pool.ask(rows)).items():
-            for member, result in zip(asked[name], results, strict=True):
+        answers = await self._pool.ask(rows)
+        for name, askers in asked.items():
+            for member, result in zip(askers, answers.get(name, [None] * len(askers)), strict=True):
                 member.take(name, result)
 
     def _choose_nodes(self, members: "Rows[_Member]") -> None:
@@ -116,7 +117,12 @@ class _Member:
         context = np.asarray((sequence.tokens + self.spine)[held:], dtype=np.int32)
         return DraftRow(sequence.session_id, held, context, depth, sequence.sampling, plan.width, plan.branching)
 
-    def take(self, drafter: str, result: DraftResult) -> None:
+    def take(self, drafter: str, result: DraftResult | None) -> None:
+        """None: the drafter failed, or has not answered in time; it may hold the session, for all we know."""
+        if result is None:
+            self.sequence.statistics.missing[drafter] += 1
+            self.sequence.drafter_lengths.setdefault(drafter, 0)
+            return
         if result.status is not Status.OK:
             self.draft.read.pop(drafter, None)
             self.sequence.drafter_lengths[drafter] = 0

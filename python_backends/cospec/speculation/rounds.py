@@ -169,11 +169,12 @@ class RoundLoop:
         """The verifier failed: its state is in our tokens, so try again until patience ends."""
         now = self._clock()
         patience = self._settings.serving.verifier_retry_seconds
+        if any(sequence.failing_since is None for sequence in group):
+            self._log_warning(f"the verifier failed, {len(group)} requests wait: {error}")
         for sequence in group:
             sequence.failing_since = sequence.failing_since if sequence.failing_since is not None else now
             if now - sequence.failing_since >= patience:
                 sequence.end(error)
-        self._log_warning(f"the verifier failed, {len(group)} requests wait: {error}")
         await asyncio.sleep(RETRY_PAUSE)
 
     def _end_all(self, group: Rows[Sequence], error: CalleeError) -> None:

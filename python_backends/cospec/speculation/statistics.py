@@ -23,6 +23,7 @@ class RequestStatistics:
     accepted_per_depth: list[int] = field(default_factory=list)
     drafted_by: Counter[str] = field(default_factory=Counter)  # a token that two proposed counts for both
     accepted_by: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)  # rounds in which a drafter was asked and did not answer
     routes: list[tuple[str, int]] = field(default_factory=list)  # drafters of a round, and for how many rounds on end
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     # Of its rounds, on the server's clock: when drafting began, when verification began, when it ended.
@@ -59,6 +60,7 @@ class RequestStatistics:
             "accepted_per_depth": self.accepted_per_depth,
             "drafter_shares": _shares(self.drafted_by),
             "accepted_shares": _shares(self.accepted_by),
+            "missing_drafters": dict(self.missing),
             "routes": self.routes,
             "orchestrator_share": round(self.orchestrator_share, 4),
             "timeline_ms": [[round(moment * 1e3, 3) for moment in moments] for moments in self.timeline],
