@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cospec.config import Settings
+from cospec.engine.routing_prior import RoutingPriorError, load_routing_prior
 from cospec.triton_installation import ServeError
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -38,6 +39,14 @@ def check_weights(settings: Settings, repository: Path) -> None:
     """The files of every model: present, and readable as far as their headers tell."""
     for directory in settings.weights(repository).values():
         check_checkpoint(directory)
+
+
+def check_routing_prior(settings: Settings, repository: Path) -> None:
+    """The text classifier's file, where there is one; after `check_weights`."""
+    try:
+        load_routing_prior(settings, repository)
+    except RoutingPriorError as error:
+        raise ServeError(str(error)) from None
 
 
 def check_checkpoint(directory: Path) -> None:
