@@ -218,3 +218,7 @@ def test_a_drafter_that_the_prior_does_not_know_serves_where_no_other_domain_fit
     [sequence] = generate(loop, make_request((2, 4, 6, 8, 10, 12), max_tokens=5, mode=routed(3)))
     assert output(sequence) == expected(sequence.request.prompt, 5)
     assert (drafters["odd"].num_calls, drafters["new"].num_calls) == (0, 1)
+
+
+def test_a_switch_needs_two_domains() -> None:
+    assert after_switches(make_documents(("low",)), 8, np.random.default_rng(0)) == []

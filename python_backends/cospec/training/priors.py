@@ -6,6 +6,7 @@ python -m cospec.training.priors --validation valid.jsonl.gz --responses
 import argparse
 import asyncio
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +20,16 @@ from transformers import PreTrainedTokenizerFast
 from cospec.config import DEFAULT_REPOSITORY, Settings, drafter_model, load_settings
 from cospec.engine.building import build_drafter, build_verifier
 from cospec.engine.in_process import InProcessDrafter
-from cospec.engine.routing_prior import load_routing_prior, routing_prior_path
+from cospec.engine.routing_prior import RoutingPriorError, load_routing_prior, routing_prior_path
 from cospec.engine.verifier import VerifierEngine
+from cospec.engine.weights import WeightsError
 from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.planning import make_policy
 from cospec.speculation.request import GenerationRequest, SpeculationMode
 from cospec.speculation.router import Router
 from cospec.speculation.sequence import Sequence as LiveSequence
 from cospec.speculation.types import DraftTree, SamplingParameters, TokenArray, VerifyRow
-from cospec.training.corpus import read_corpus
+from cospec.training.corpus import CorpusError, read_corpus
 from cospec.training.windows import Documents, Window, after_switches, tokenize, within_responses
 
 NEW_TOKENS = (8, 16, 24, 32, 48)  # of the new domain, after a switch
@@ -44,7 +46,7 @@ class Row:
     seconds: float  # median, a window
 
     def __str__(self) -> str:
-        cells = "".join(f"{share:>12.1%}" for share in (*self.right.values(), self.overall))
+        cells = "".join(f"{share:>12.1%}" for share in (*self.right.values(), self.overall))  # nan: no such window
         return f"{self.kind:28}{self.prior:12}{cells}{self.seconds * 1e3:>12.3f}"
 
 
@@ -74,22 +76,36 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--responses", action="store_true", help="also pieces of responses, and switches of domain")
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY)
     options = parser.parse_args(arguments)
-    settings, repository = load_settings(), options.model_repository
+    if options.prompts < 1:
+        parser.error(f"--prompts must be at least 1, got {options.prompts}")
+    try:
+        measure(options.validation, options.prompts, options.responses, options.model_repository)
+    except (CorpusError, RoutingPriorError, WeightsError) as error:
+        print(f"priors: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(validation: Path, num_prompts: int, responses: bool, repository: Path) -> None:
+    """Print the table. Raises `CorpusError`, `RoutingPriorError` and `WeightsError`."""
+    settings = load_settings()
     weights = settings.weights(repository)["verifier"]
     tokenizer = PreTrainedTokenizerFast.from_pretrained(weights)
-    examples = [example for example in read_corpus(options.validation) if example.domain in settings.drafters]
-    documents = {name: group[: options.prompts] for name, group in tokenize(examples, tokenizer).items()}
+    examples = [example for example in read_corpus(validation) if example.domain in settings.drafters]
+    if not examples:
+        raise CorpusError(f"{validation}: no example is of a drafter's domain ({', '.join(settings.drafters)})")
+    documents = {name: group[:num_prompts] for name, group in tokenize(examples, tokenizer).items()}
+    choosers = _choosers(settings, repository)
     kinds = {"prompt": _after_first_token(build_verifier(settings.engine, weights), documents)}
-    if options.responses:
+    if responses:
         kinds |= _in_responses(documents)
-    _report(kinds, _choosers(settings, repository), list(documents))
-    return 0
+    _report({kind: windows for kind, windows in kinds.items() if windows}, choosers, list(documents))
 
 
 def _choosers(settings: Settings, repository: Path) -> dict[str, Chooser]:
     prior = load_routing_prior(settings, repository)
     if prior is None:
-        raise SystemExit(f"{routing_prior_path(repository)} is missing, or knows none of the drafters")
+        raise RoutingPriorError(f"{routing_prior_path(repository)} is missing, or knows none of the drafters")
     drafters = {
         name: InProcessDrafter(build_drafter(settings.engine, settings.weights(repository)[drafter_model(name)]))
         for name in settings.drafters
@@ -132,16 +148,18 @@ def _report(
     print(f"{'window':28}{'prior':12}" + "".join(f"{name:>12}" for name in (*domains, "all", "ms")))
     for kind, windows in kinds.items():
         for name, chooser in choosers.items():
-            print(_measure(kind, name, chooser, windows), flush=True)
+            print(_measure(kind, name, chooser, windows, domains), flush=True)
 
 
-def _measure(kind: str, name: str, chooser: Chooser, windows: Sequence[tuple[Window, int]]) -> Row:
+def _measure(
+    kind: str, name: str, chooser: Chooser, windows: Sequence[tuple[Window, int]], domains: Sequence[str]
+) -> Row:
     shown = tqdm(windows, desc=f"{kind}, {name}", unit="window", leave=False)
     choices = asyncio.run(_choose_all(chooser, shown))
     right: dict[str, list[bool]] = {}
     for (window, _), (drafter, _) in zip(windows, choices, strict=True):
         right.setdefault(window.domain, []).append(drafter == window.domain)
-    shares = {domain: float(np.mean(hits)) for domain, hits in sorted(right.items())}
+    shares = {domain: float(np.mean(right[domain])) if domain in right else math.nan for domain in domains}
     overall = float(np.mean(np.concatenate(list(right.values()))))
     return Row(kind, name, shares, overall, median(seconds for _, seconds in choices))
 

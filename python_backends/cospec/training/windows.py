@@ -46,13 +46,17 @@ def within_responses(documents: Documents, rng: np.random.Generator) -> list[Win
 
 
 def after_switches(documents: Documents, num_tokens: int, rng: np.random.Generator) -> list[Window]:
-    """The end of one domain's response, then the first `num_tokens` of another's, whose domain is the window's."""
+    """The end of one domain's response, then the first `num_tokens` of another's, whose domain is the window's.
+
+    None where only one domain has responses that are long enough.
+    """
     responses = _long_responses(documents)
     windows = []
     for domain, response in responses:
         others = [other for name, other in responses if name != domain]
-        before = others[rng.integers(len(others))][-WINDOW:]
-        windows.append(Window(domain, (before + response[:num_tokens])[-WINDOW:]))
+        if others:
+            before = others[rng.integers(len(others))][-WINDOW:]
+            windows.append(Window(domain, (before + response[:num_tokens])[-WINDOW:]))
     return windows
 
 
