@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cospec.config import Settings
+from cospec.engine.routing_prior import RoutingPriorError, load_routing_prior
 from cospec.engine.same_vocabulary import OtherVocabulary, require_same_vocabulary
 from cospec.triton_installation import ServeError
 
@@ -41,6 +42,14 @@ def check_weights(settings: Settings, repository: Path) -> None:
     for directory in weights.values():
         check_checkpoint(directory)
         _check_vocabulary(directory, weights["verifier"])
+
+
+def check_routing_prior(settings: Settings, repository: Path) -> None:
+    """The text classifier's file, where there is one; after `check_weights`."""
+    try:
+        load_routing_prior(settings, repository)
+    except RoutingPriorError as error:
+        raise ServeError(str(error)) from None
 
 
 def check_checkpoint(directory: Path) -> None:

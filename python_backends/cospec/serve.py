@@ -18,7 +18,7 @@ from types import TracebackType
 
 from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_verifier, write_settings
 from cospec.engine.artefacts import missing_artefacts
-from cospec.preflight import SHARED_MEMORY, check_ports, check_shared_memory, check_weights
+from cospec.preflight import SHARED_MEMORY, check_ports, check_routing_prior, check_shared_memory, check_weights
 from cospec.supervision import Supervisor
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
 
@@ -114,6 +114,7 @@ class TritonServer:
     def _preflight(self, settings: Settings) -> None:
         check_ports(self._options.ports)
         check_weights(settings, self._options.model_repository)
+        check_routing_prior(settings, self._options.model_repository)
         check_shared_memory(len(settings.model_names))
 
     def _compile(self, settings: Settings) -> None:

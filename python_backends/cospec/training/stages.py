@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedToken
 from cospec.config import EngineSettings, drafter_model
 from cospec.engine.building import build_drafter, build_verifier
 from cospec.engine.in_process import InProcessDrafter, InProcessVerifier
+from cospec.engine.routing_prior import routing_prior_path, vocabulary_size, write_routing_prior
 from cospec.engine.vocabulary import load_vocabulary
 from cospec.training.acceptance import AcceptanceMatrix, Prompts, measure_acceptance
 from cospec.training.architectures import new_drafter, new_verifier
@@ -22,7 +23,9 @@ from cospec.training.continuations import generate_continuations
 from cospec.training.corpus import Example, MixedBatches, PackedStream, by_domain, encode, read_corpus
 from cospec.training.distill import DistillRecipe, distill
 from cospec.training.pretrain import PretrainRecipe, pretrain
+from cospec.training.routing_prior import accuracy, train_routing_prior
 from cospec.training.tokenizer import train_tokenizer
+from cospec.training.windows import after_prompts, tokenize
 
 ROW_LENGTH = 1024
 PRETRAIN_ROWS, DISTILL_ROWS = 8, 4
@@ -87,6 +90,18 @@ def publish_stage(plan: TrainingPlan) -> None:
     (plan.work / "acceptance.json").write_text(json.dumps(report, indent=2))
     for matrix in matrices:
         print(matrix.as_markdown(), f"\ndiagonal mean {matrix.diagonal_mean():.2f}; lost: {matrix.domains_lost()}\n")
+
+
+def routing_prior_stage(plan: TrainingPlan) -> None:
+    """Into the model repository, by the tokenizer that it serves; needs no other stage's checkpoints."""
+    weights = plan.model_repository / "verifier" / "1" / "weights"
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(weights)
+    documents = tokenize(read_corpus(plan.corpus), tokenizer)
+    size = vocabulary_size(weights) or len(tokenizer)
+    prior = train_routing_prior(documents, size, tokenizer.all_special_ids, plan.seed)
+    share = accuracy(prior, after_prompts(tokenize(read_corpus(plan.validation), tokenizer)))
+    write_routing_prior(prior, routing_prior_path(plan.model_repository))
+    print(f"routing prior: the right domain first on {share:.1%} of the validation prompts")
 
 
 def measure_matrices(repository: Path, examples: list[Example]) -> list[AcceptanceMatrix]:

@@ -13,6 +13,7 @@ from cospec.config import Settings, drafter_model
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.request import RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
+from cospec.speculation.router import TextPrior
 from cospec.speculation.sequence import Finish, Sequence
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
@@ -23,7 +24,8 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class Orchestrator:
-    def __init__(self, settings: Settings, vocabulary: Vocabulary) -> None:
+    def __init__(self, settings: Settings, vocabulary: Vocabulary, prior: TextPrior | None = None) -> None:
+        """Without `prior`, a request's first drafter is the one that finds its prompt the least surprising."""
         self._vocabulary = vocabulary
         self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
         self._rounds = RoundLoop(
@@ -33,6 +35,7 @@ class Orchestrator:
             settings,
             time.monotonic,
             pb_utils.Logger.log_warn,
+            prior,
             busy_clock=time.thread_time,
         )
         self._limits = RequestLimits(
