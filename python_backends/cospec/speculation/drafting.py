@@ -1,5 +1,6 @@
 """The drafting stage of a round: ask the planned drafters, fuse their answers, choose what the verifier checks."""
 
+import asyncio
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.drafter_pool import DrafterPool
-from cospec.speculation.fusion import fuse, majority_path, most_confident_child, outcomes
+from cospec.speculation.fusion import Outcome, fuse, majority_path, most_confident_child, outcomes
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.planning import Plan
 from cospec.speculation.request import Method
@@ -43,9 +44,13 @@ class Drafting:
         """From what the verifier chose: how good the drafters are on this text, and what their margins mean."""
         found = list(outcomes(draft.fused, verified))
         sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
-        for drafter in draft.drafters:
-            if drafter not in (draft.drafters[0], LOOKUP):
-                continue  # a stranger's margins would spoil what they mean in its own domain
+        # A stranger's margins would spoil what they mean in its own domain.
+        experts = [name for name in draft.drafters if name in (draft.drafters[0], LOOKUP)]
+        # While the next call is under way: what margins mean changes slowly.
+        asyncio.get_running_loop().call_later(1e-3, self._calibrate, experts, found, sequence.greedy)
+
+    def _calibrate(self, drafters: Rows[str], found: Rows[Outcome], greedy: bool) -> None:
+        for drafter in drafters:
             said = [
                 (node.voices[drafter], node.token == outcome.token)
                 for outcome in found
@@ -54,7 +59,7 @@ class Drafting:
             ]
             if said:
                 margins, hits = zip(*said, strict=True)
-                self._calibration.of(drafter, sequence.greedy).observe(np.asarray(margins), np.asarray(hits))
+                self._calibration.of(drafter, greedy).observe(np.asarray(margins), np.asarray(hits))
 
     async def _draft_at_once(self, members: "Rows[_Member]") -> None:
         """One-shot fusion: every drafter makes a tree of its own, and the trees are merged."""

@@ -36,20 +36,18 @@ class Planner:
         self._settings = settings
         self._policy = policy
 
-    def plan(self, sequence: Sequence, available: Rows[str], num_requests: int) -> Plan:
-        """`available`: drafters that can be asked now; `num_requests`: live ones, of which `auto` takes account."""
+    def drafts_for(self, sequence: Sequence, num_requests: int) -> bool:
+        """Whether the next round drafts at all; `num_requests`: live ones, of which `auto` takes account."""
         mode = self._resolve(sequence.request.speculation, num_requests)
-        depth = min(mode.num_draft_tokens or 0, sequence.num_remaining_tokens - 1)  # the bonus token is one of them
-        if mode.method is Method.OFF or depth < 1 or not sequence.verifier_length:
-            return NO_DRAFT
-        drafters = self._drafters(sequence, mode, available)
-        return replace(self._shape(mode), drafters=drafters, depth=depth) if drafters else NO_DRAFT
+        return mode.method is not Method.OFF and _depth(sequence, mode) >= 1 and sequence.verifier_length > 0
 
-    def asks_for_routing(self, sequence: Sequence) -> bool:
-        """Whether its text should be looked at, at first or again."""
-        if sequence.request.speculation.drafter is not None:
-            return False
-        return not sequence.routed or self._policy.explores(sequence.routing)
+    def plan(self, sequence: Sequence, available: Rows[str], num_requests: int) -> Plan:
+        """`available`: drafters that can be asked now."""
+        if not self.drafts_for(sequence, num_requests):
+            return NO_DRAFT
+        mode = self._resolve(sequence.request.speculation, num_requests)
+        drafters = self._drafters(sequence, mode, available)
+        return replace(self._shape(mode), drafters=drafters, depth=_depth(sequence, mode)) if drafters else NO_DRAFT
 
     def _resolve(self, mode: SpeculationMode, num_requests: int) -> SpeculationMode:
         """`auto` by the settings. Drafting buys time with work, and under load there is no work to spare."""
@@ -76,3 +74,7 @@ class Planner:
             return Plan(method=Method.VOTE, num_nodes=depth)
         width = settings.width if mode.method is Method.TREE else 1
         return Plan(method=mode.method, width=width, branching=settings.branching, num_nodes=settings.num_nodes)
+
+
+def _depth(sequence: Sequence, mode: SpeculationMode) -> int:
+    return min(mode.num_draft_tokens or 0, sequence.num_remaining_tokens - 1)  # the bonus token is one of them

@@ -7,6 +7,7 @@ process, and over Triton.
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from collections.abc import Sequence as Rows
+from functools import partial
 from typing import Any
 
 from cospec.config import Settings
@@ -112,9 +113,10 @@ class RoundLoop:
         """`moments`: when drafting began, when verification began, when it ended."""
         drafting, verifying = moments[1] - moments[0], moments[2] - moments[1]
         nodes, longest = sum(map(len, drafts)), max(len(sequence.tokens) for sequence in group)
-        if nodes:
-            self._draft_cost.observe(len(group), nodes, longest, drafting)
-            self._verify_cost.observe(len(group), len(group) + nodes, longest, verifying)
+        if nodes:  # learnt while the next call is under way
+            learn = partial(asyncio.get_running_loop().call_later, 1e-3)
+            learn(self._draft_cost.observe, len(group), nodes, longest, drafting)
+            learn(self._verify_cost.observe, len(group), len(group) + nodes, longest, verifying)
         for sequence, draft in zip(group, drafts, strict=True):
             sequence.last_draft_size = len(draft)
             sequence.statistics.seconds["draft"] += drafting if len(draft) else 0.0
@@ -123,11 +125,11 @@ class RoundLoop:
 
     async def _plan(self, group: Rows[Sequence]) -> list[Plan]:
         started = self._clock()
+        num_requests = self.pool.num_active
+        drafting = [sequence for sequence in group if self._planner.drafts_for(sequence, num_requests)]
+        await self._router.expect([item for item in drafting if item.request.speculation.drafter is None])
         available = self._drafters.available()
-        plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
-        drafting = [sequence for sequence, plan in zip(group, plans, strict=True) if plan.drafters]
-        if await self._router.expect([sequence for sequence in drafting if self._planner.asks_for_routing(sequence)]):
-            plans = [self._planner.plan(sequence, available, self.pool.num_active) for sequence in group]
+        plans = [self._planner.plan(sequence, available, num_requests) for sequence in group]
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
         return plans

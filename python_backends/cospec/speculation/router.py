@@ -25,22 +25,20 @@ class Router:
         self._prior = prior
         self._score_tokens = score_tokens
 
-    async def expect(self, sequences: Rows[Sequence]) -> bool:
-        """Set what is expected on each sequence's latest text; whether there was anything to set."""
+    async def expect(self, sequences: Rows[Sequence]) -> None:
+        """Set what is expected on each sequence's text: every round by the classifier, which costs next to nothing, but
+        once by the drafters."""
         if self._prior is not None:
             for sequence in sequences:
                 sequence.routing.expect(self._prior.probabilities(sequence.tokens[-WINDOW:]))
-        elif sequences:
-            await self._ask_drafters([sequence for sequence in sequences if not sequence.routed])
-        for sequence in sequences:
-            sequence.routed = True
-        return bool(sequences)
+        elif new := [sequence for sequence in sequences if not sequence.routed]:
+            await self._ask_drafters(new)
+            for sequence in new:
+                sequence.routed = True
 
     async def _ask_drafters(self, sequences: Rows[Sequence]) -> None:
         """An expert finds the texts of its domain the least surprising. Costs each drafter a forward."""
         rows = [_score_row(sequence, self._score_tokens) for sequence in sequences]
-        if not rows:
-            return
         answers = await self._pool.ask({name: rows for name in self._pool.available() if name != LOOKUP})
         for index, sequence in enumerate(sequences):
             best = _best_drafter({name: results[index] for name, results in answers.items()})

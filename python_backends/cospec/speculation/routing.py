@@ -77,9 +77,6 @@ class RoutingPolicy(Protocol):
     def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
         """The drafters of the next round, the best first; at most `most`, or one or two more to explore."""
 
-    def explores(self, vector: RoutingVector) -> bool:
-        """Whether the request's drafters have stopped being of use."""
-
 
 class Switching:
     """CoSine's switch: while drafts are accepted, the best drafters; else some not tried lately join them."""
@@ -89,13 +86,10 @@ class Switching:
         self._explore_below = explore_below
         self._num_explorers = num_explorers
 
-    def explores(self, vector: RoutingVector) -> bool:
-        return vector.acceptance_length is not None and vector.acceptance_length < self._explore_below
-
     def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
         ranked = sorted(available, key=lambda name: -vector.agreement(name))
         chosen = _partners(vector, ranked[:most])
-        if not self.explores(vector):
+        if vector.acceptance_length is None or vector.acceptance_length >= self._explore_below:
             return chosen
         others = sorted((name for name in ranked if name not in chosen), key=vector.last_round)
         return (*chosen, *others[: self._num_explorers])
@@ -106,9 +100,6 @@ class Ucb:
 
     def __init__(self, exploration: float) -> None:
         self._exploration = exploration
-
-    def explores(self, vector: RoutingVector) -> bool:
-        return False
 
     def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
         total = sum(map(vector.trials, available))
