@@ -62,10 +62,11 @@ class EngineSettings:
 @dataclass(frozen=True)
 class SpeculationSettings:
     method: str = _one_of(("routed", "tree", "lockstep", "vote"), "tree")
-    num_draft_tokens: int = _between(0, 64, 8)
+    num_draft_tokens: int = _between(0, 64, 12)
     width: int = _between(1, 16, 1)
     branching: int = _between(1, 16, 3)
-    num_nodes: int = _between(1, 256, 10)
+    num_nodes: int = _between(1, 256, 14)
+    stop_below: float = _between(0, 1, 0.3)
     max_drafters: int = _between(1, 16, 2)
     lookup: bool = True
     routing: str = _one_of(("switching", "ucb"), "switching")

@@ -42,6 +42,16 @@ class RowColumn(IntEnum):
     BRANCHING = 9
 
 
+class RealColumn(IntEnum):
+    """Columns of the input `reals`: a sequence's other numbers."""
+
+    TEMPERATURE = 0
+    TOP_P = 1
+    STOP_BELOW = 2  # drafters only, as all that follow
+    SLOPE = 3
+    INTERCEPT = 4
+
+
 class Operation(IntEnum):
     ADVANCE = 0  # verify or draft
     RELEASE = 1  # free the session's slot
@@ -57,7 +67,7 @@ class ResultColumn(IntEnum):
 
 _ROW_INPUTS = (
     TensorSpec("row", "INT64", (len(RowColumn),)),
-    TensorSpec("sampling", "FP32", (2,)),  # temperature, top_p
+    TensorSpec("reals", "FP32", (len(RealColumn),)),
     TensorSpec("context", "INT32", (-1,), ragged=True),
 )
 

@@ -6,7 +6,7 @@ import torch
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.verifier import VerifierEngine, match
 from cospec.engine.weights import WeightsError, load_weights
-from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, VerifyRow
+from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, StopRule, VerifyRow
 from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
 from transformers import AutoModelForCausalLM
 
@@ -116,6 +116,20 @@ def test_drafts_of_unequal_length_together_are_what_each_is_alone(checkpoint: Di
         [alone] = drafter.draft([row])
         assert alone.tree.tokens == result.tree.tokens
         assert alone.tree.margins == pytest.approx(result.tree.margins, abs=1e-3)
+
+
+def test_a_draft_ends_where_going_on_does_not_pay_and_the_session_stands_there(checkpoint: Directory) -> None:
+    drafter = drafter_engine(checkpoint("llama"))
+    hopeless, hopeful = StopRule(0.1, 0.0, -5.0), StopRule(0.1, 0.0, 5.0)
+    [whole] = drafter.draft([DraftRow(1, 0, PROMPT, 6, GREEDY, stop=hopeful)])
+    assert len(whole.tree) == 6
+    [short] = drafter.draft([DraftRow(2, 0, PROMPT, 6, GREEDY, stop=hopeless)])
+    assert short.tree.tokens == whole.tree.tokens[:1]
+    both = drafter.draft([DraftRow(n, 0, PROMPT, 6, GREEDY, stop=rule) for n, rule in ((3, hopeless), (4, hopeful))])
+    assert [result.tree.tokens for result in both] == [whole.tree.tokens] * 2
+    go_on = np.asarray(short.tree.tokens, dtype=np.int32)
+    [after] = drafter.draft([DraftRow(2, len(PROMPT), go_on, 5, GREEDY)])
+    assert after.tree.tokens == whole.tree.tokens[1:]
 
 
 def test_a_score_is_the_mean_log_likelihood_and_keeps_no_session(checkpoint: Directory) -> None:

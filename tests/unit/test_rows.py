@@ -8,6 +8,7 @@ from cospec.speculation.types import (
     DraftTree,
     SamplingParameters,
     Status,
+    StopRule,
     VerifyResult,
     VerifyRow,
 )
@@ -36,11 +37,11 @@ def test_verify_rows_of_unequal_length() -> None:
 
 
 def test_draft_rows() -> None:
-    sent = DraftRow(3, 0, np.asarray([1, 2], dtype=np.int32), 4, SAMPLING, 3, 2, score_context=True)
+    sent = DraftRow(3, 0, np.asarray([1, 2], dtype=np.int32), 4, SAMPLING, 3, 2, StopRule(0.25, 2.0, -0.5), True)
     [got] = codec.decode_draft(codec.encode_draft([sent]))
     assert isinstance(got, DraftRow)
     assert (got.num_draft_tokens, got.width, got.branching, got.score_context) == (4, 3, 2, True)
-    assert got.context.tolist() == [1, 2]
+    assert got.stop == StopRule(0.25, 2.0, -0.5) and got.context.tolist() == [1, 2]
 
 
 def test_releases() -> None:

@@ -1,6 +1,6 @@
 """One token a forward: how a drafter guesses on, and how the verifier goes on where nothing was drafted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,11 +21,17 @@ class Step(NamedTuple):
 
 @torch.inference_mode()
 def decode(
-    model: LanguageModel, parts: Sequence[Part], logits: Tensor, lengths: Sequence[int], sampling: SamplingBatch
+    model: LanguageModel,
+    parts: Sequence[Part],
+    logits: Tensor,
+    lengths: Sequence[int],
+    sampling: SamplingBatch,
+    ends: Callable[[Step], bool] = lambda step: False,
 ) -> list[Step]:
     """Choose `lengths` tokens behind `parts`, which have been read and gave `logits` [parts, vocab].
 
     The longest come first, so that those that go on are always the first rows. The last token of a row is not read.
+    `ends` sees every step, and may end the decoding of all rows with it.
     """
     slots = model.tensor(np.asarray([part.slot for part in parts]))
     positions = model.tensor(np.asarray([part.end for part in parts]))  # of the tokens to choose
@@ -41,6 +47,8 @@ def decode(
             positions = positions + 1
         scores = noisy_scores(logits, positions, sampling, model.end_tokens)
         steps.append(Step(scores.argmax(-1), scores))
+        if ends(steps[-1]):
+            break
     return steps
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from cospec.engine.blocks import Part, assemble, prefill
 from cospec.engine.branches import beams, chains
-from cospec.engine.decoding import decode
+from cospec.engine.decoding import Step, decode
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch
 from cospec.engine.sessions import Session, SessionTable
-from cospec.speculation.types import DraftResult, DraftRow, DraftTree, Status
+from cospec.speculation.types import DraftResult, DraftRow, DraftTree, Status, StopRule
 
 
 @dataclass
@@ -86,13 +86,14 @@ class DrafterEngine:
         logits = self._model.logits(assemble(self._model, parts))
         for draft, part, tree in zip(drafts, parts, self._trees(drafts, parts, logits), strict=True):
             draft.tree = tree
-            draft.session.length = part.end + (draft.row.num_read_nodes if draft.row.width == 1 else 0)
+            draft.session.length = part.end + (max(0, tree.depth() - 1) if draft.row.width == 1 else 0)
 
     def _trees(self, drafts: Sequence[_Draft], parts: Sequence[Part], logits: Tensor) -> list[DraftTree]:
         sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
         lengths, (width, branching) = [draft.length for draft in drafts], drafts[0].shape
         if width == 1:
-            return chains(decode(self._model, parts, logits, lengths, sampling), len(drafts), branching)
+            ends = _Reaches([draft.row.stop for draft in drafts]).all_low
+            return chains(decode(self._model, parts, logits, lengths, sampling, ends), len(drafts), branching)
         trees = beams(self._model, parts, logits, lengths[0], width, branching, sampling)
         return [tree.up_to_depth(length) for tree, length in zip(trees, lengths, strict=True)]
 
@@ -110,3 +111,21 @@ class DrafterEngine:
         part = Part(draft.session.slot, row.committed_length, row.context[:-1])
         logits = self._model.logits(assemble(self._model, [part], [range(len(part.context))]))
         return float(logits.log_softmax(-1).gather(-1, targets[:, None]).mean())
+
+
+class _Reaches:
+    """How probably the verifier gets to the end of each row's chain."""
+
+    def __init__(self, rules: Sequence[StopRule]) -> None:
+        self._rules = rules
+        self._reaches = [1.0] * len(rules)
+        self._never = any(rule.below == 0 for rule in rules)
+
+    def all_low(self, step: Step) -> bool:
+        """Take in a step; whether no row's chain is worth going on with."""
+        if self._never:
+            return False
+        for row, (best, second) in enumerate(step.scores.topk(2).values.tolist()):
+            self._reaches[row] *= self._rules[row].chance(best - second)
+        going_on = range(len(step.tokens))
+        return all(self._reaches[row] < self._rules[row].below for row in going_on)

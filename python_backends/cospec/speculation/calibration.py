@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cospec.speculation.types import MOST_NATS, StopRule
+
 Floats = NDArray[np.float64]
 
-MOST_NATS = 15.0  # margins beyond it say no more, and may be infinite
 MEMORY = 5_000  # observations after which an old one counts 1/e
 PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
 
@@ -34,6 +35,10 @@ class Calibrator:
     def chances(self, margins: NDArray[Any]) -> Floats:
         """[nodes], of margins [nodes] in nats."""
         return self._chances(_features(margins))
+
+    def stop_rule(self, below: float) -> StopRule:
+        """For the drafter itself, which then knows what its margins mean."""
+        return StopRule(below, self.slope, self.intercept)
 
     def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
         """Nodes whose parents were accepted, and whether the verifier chose them."""

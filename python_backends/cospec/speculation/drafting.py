@@ -120,7 +120,8 @@ class _Member:
         if drafter in self.draft.read:
             held = len(sequence.tokens) + len(self.draft.read[drafter])
         context = np.asarray((sequence.tokens + self.spine)[held:], dtype=np.int32)
-        return DraftRow(sequence.session_id, held, context, depth, sequence.sampling, plan.width, plan.branching)
+        stop = self.calibration.of(drafter, sequence.greedy).stop_rule(plan.stop_below)
+        return DraftRow(sequence.session_id, held, context, depth, sequence.sampling, plan.width, plan.branching, stop)
 
     def take(self, drafter: str, result: DraftResult | None) -> None:
         """None: the drafter failed, or has not answered in time; it may hold the session, for all we know."""

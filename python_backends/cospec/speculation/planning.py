@@ -18,6 +18,7 @@ class Plan:
     width: int = 1  # as in `DraftRow`
     branching: int = 1
     num_nodes: int = 0  # at most, for the verifier to check
+    stop_below: float = 0.0  # as in `StopRule`
 
 
 NO_DRAFT = Plan()
@@ -72,8 +73,9 @@ class Planner:
             return Plan(method=Method.TREE, num_nodes=depth)
         if mode.method is Method.VOTE:
             return Plan(method=Method.VOTE, num_nodes=depth)
-        width = settings.width if mode.method is Method.TREE else 1
-        return Plan(method=mode.method, width=width, branching=settings.branching, num_nodes=settings.num_nodes)
+        plan = Plan(method=mode.method, branching=settings.branching, num_nodes=settings.num_nodes)
+        tree = mode.method is Method.TREE
+        return replace(plan, width=settings.width, stop_below=settings.stop_below) if tree else plan
 
 
 def _depth(sequence: Sequence, mode: SpeculationMode) -> int:

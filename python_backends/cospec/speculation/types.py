@@ -1,5 +1,6 @@
 """The vocabulary of the round loop: what is asked of drafters and verifier, and what they answer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from enum import IntEnum
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 TokenArray = NDArray[np.int32]
 
+MOST_NATS = 15.0  # log-odds beyond it say no more
 NO_PARENT = -1  # a tree node that continues the last context token
 
 
@@ -99,6 +101,25 @@ class VerifyResult:
 
 
 @dataclass(frozen=True)
+class StopRule:
+    """When a draft ends early: the verifier reaches the next token with too small a chance to pay for drafting it.
+
+    Chance that a token is chosen = sigmoid(slope * margin + intercept); a draft ends where the product of these falls
+    below `below` (AdaSpec's rule, with calibrated confidences).
+    """
+
+    below: float = 0.0  # 0: never
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def chance(self, margin: float) -> float:
+        return 1 / (1 + math.exp(-max(-MOST_NATS, min(MOST_NATS, self.slope * margin + self.intercept))))
+
+
+NEVER = StopRule()
+
+
+@dataclass(frozen=True)
 class DraftRow:
     """Draft a tree of depth `num_draft_tokens`. The callee must hold at least `committed_length` tokens; it drops the
     rest.
@@ -114,6 +135,7 @@ class DraftRow:
     sampling: SamplingParameters
     width: int = 1
     branching: int = 1
+    stop: StopRule = NEVER  # of chains
     score_context: bool = False
 
     @property

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cospec.signatures import PADDING, Operation, ResultColumn, RowColumn
+from cospec.signatures import PADDING, Operation, RealColumn, ResultColumn, RowColumn
 from cospec.speculation.types import (
     DraftResult,
     DraftRow,
     DraftTree,
     SamplingParameters,
     Status,
+    StopRule,
     VerifyResult,
     VerifyRow,
 )
@@ -44,6 +45,7 @@ def encode_draft(rows: Sequence[DraftRow]) -> Arrays:
     arrays["row"][:, RowColumn.SCORE_CONTEXT] = [row.score_context for row in rows]
     arrays["row"][:, RowColumn.WIDTH] = [row.width for row in rows]
     arrays["row"][:, RowColumn.BRANCHING] = [row.branching for row in rows]
+    arrays["reals"][:, RealColumn.STOP_BELOW :] = [(row.stop.below, row.stop.slope, row.stop.intercept) for row in rows]
     return arrays
 
 
@@ -54,7 +56,7 @@ def encode_release(session_ids: Sequence[int], with_nodes: bool) -> Arrays:
     whole[:, RowColumn.OPERATION] = Operation.RELEASE
     whole[:, RowColumn.SESSION_ID] = _signed(session_ids)
     padding = np.full((count, 1), PADDING, dtype=np.int32)
-    arrays: Arrays = {"row": whole, "sampling": np.zeros((count, 2), dtype=np.float32), "context": padding}
+    arrays: Arrays = {"row": whole, "reals": np.zeros((count, len(RealColumn)), dtype=np.float32), "context": padding}
     return {**arrays, "node_tokens": padding, "node_parents": padding} if with_nodes else arrays
 
 
@@ -72,7 +74,7 @@ def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
                 whole[RowColumn.COMMITTED_LENGTH],
                 _context(arrays["context"][index]),
                 tree,
-                _sampling(whole, arrays["sampling"][index].tolist()),
+                _sampling(whole, arrays["reals"][index].tolist()),
                 whole[RowColumn.NUM_TOKENS],
             )
         )
@@ -91,9 +93,10 @@ def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
                 whole[RowColumn.COMMITTED_LENGTH],
                 _context(arrays["context"][index]),
                 whole[RowColumn.NUM_TOKENS],
-                _sampling(whole, arrays["sampling"][index].tolist()),
+                _sampling(whole, arrays["reals"][index].tolist()),
                 whole[RowColumn.WIDTH],
                 whole[RowColumn.BRANCHING],
+                StopRule(*arrays["reals"][index][RealColumn.STOP_BELOW :].tolist()),
                 bool(whole[RowColumn.SCORE_CONTEXT]),
             )
         )
@@ -149,6 +152,9 @@ def decode_draft_results(arrays: Arrays) -> list[DraftResult]:
 def _encode_rows(rows: Sequence[VerifyRow] | Sequence[DraftRow]) -> Arrays:
     whole = np.zeros((len(rows), len(RowColumn)), dtype=np.int64)
     sampling = [row.sampling for row in rows]
+    reals = np.zeros((len(rows), len(RealColumn)), dtype=np.float32)
+    reals[:, RealColumn.TEMPERATURE] = [parameters.temperature for parameters in sampling]
+    reals[:, RealColumn.TOP_P] = [parameters.top_p for parameters in sampling]
     whole[:, RowColumn.SESSION_ID] = _signed([row.session_id for row in rows])
     whole[:, RowColumn.COMMITTED_LENGTH] = [row.committed_length for row in rows]
     whole[:, RowColumn.SEED] = _signed([parameters.seed for parameters in sampling])
@@ -156,7 +162,7 @@ def _encode_rows(rows: Sequence[VerifyRow] | Sequence[DraftRow]) -> Arrays:
     whole[:, RowColumn.EOS_ALLOWED_FROM] = [parameters.eos_allowed_from for parameters in sampling]
     return {
         "row": whole,
-        "sampling": np.asarray([(item.temperature, item.top_p) for item in sampling], dtype=np.float32),
+        "reals": reals,
         "context": _pad([row.context for row in rows]),
     }
 
@@ -168,10 +174,10 @@ def _context(row: NDArray[Any]) -> NDArray[Any]:
     return tokens
 
 
-def _sampling(whole: list[int], fractions: list[float]) -> SamplingParameters:
+def _sampling(whole: list[int], reals: list[float]) -> SamplingParameters:
     return SamplingParameters(
-        temperature=fractions[0],
-        top_p=fractions[1],
+        temperature=reals[RealColumn.TEMPERATURE],
+        top_p=reals[RealColumn.TOP_P],
         top_k=whole[RowColumn.TOP_K],
         seed=_unsigned(whole[RowColumn.SEED]),
         eos_allowed_from=whole[RowColumn.EOS_ALLOWED_FROM],
