@@ -11,7 +11,7 @@ from cospec.config import ModelSettings, Settings, with_verifier
 from cospec.engine import artefacts
 from cospec.engine.artefacts import missing_artefacts
 from cospec.engine.blocks import Part, assemble
-from cospec.engine.compiled import compile_forward, drop_unused, load_compiled, load_forward
+from cospec.engine.compiled import compile_forward, drop_unused, in_company, load_compiled, load_forward
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
 from cospec.engine.weights import load_weights
@@ -27,7 +27,7 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
     weights = load_weights(checkpoint("qwen3"), torch.float32, CPU, 64)
     compile_forward(weights, 8, 64, tmp_path / "x.pt2")
     eager = LanguageModel(weights, 8, 64)
-    compiled = LanguageModel(weights, 8, 64, load_forward(tmp_path / "x.pt2"))
+    compiled = LanguageModel(weights, 8, 64, in_company(load_forward(tmp_path / "x.pt2")))
     tokens = random_tokens(30)
     for parts in (
         [Part(slot, 0, tokens[slot:20]) for slot in range(8)],
@@ -38,6 +38,8 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
     ):
         expected = eager.logits(assemble(eager, parts))
         torch.testing.assert_close(compiled.logits(assemble(compiled, parts)), expected, atol=1e-4, rtol=1e-4)
+    for ours, theirs in zip(compiled.cache.layers, eager.cache.layers, strict=True):
+        torch.testing.assert_close(ours[:, :64], theirs[:, :64], atol=1e-4, rtol=1e-4)
 
 
 def test_int8_weights_stay_near(checkpoint: Directory) -> None:
