@@ -10,7 +10,7 @@ EXPANDED := build/verifier_03b
 TORCH := torch==2.13.0
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo serve test bench bench-peers train lint format clean
+.PHONY: help setup demo serve test bench bench-collab bench-peers train lint format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,11 +43,15 @@ test: setup  ## every test, those on a live server included
 bench: setup  ## measure all modes; writes loadtests/results/bench.{json,md,png}
 	$(BIN)/python -m loadtests.bench
 
-bench-peers: setup $(PEERS)/.ready  ## measure beside OpenVINO GenAI and transformers; QUICK=1 for a look
-	@test -f $(EXPANDED)/config.json || ! $(BIN)/cospec-server expand --help >/dev/null 2>&1 \
-		|| $(BIN)/cospec-server expand --parameters 0.3e9 --out $(EXPANDED)
-	$(BIN)/python -m loadtests.peers $(if $(QUICK),--quick) \
-		$$(test -f $(EXPANDED)/config.json && echo --verifier-weights $(EXPANDED))
+bench-collab: setup $(EXPANDED)/config.json  ## measure what each part of cooperation brings; QUICK=1 for a look
+	$(BIN)/python -m loadtests.collab $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)
+
+bench-peers: setup $(PEERS)/.ready $(EXPANDED)/config.json  ## measure beside OpenVINO GenAI and transformers; QUICK=1 for a look
+	$(BIN)/python -m loadtests.peers $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)
+
+$(EXPANDED)/config.json: | setup
+	@echo "making $(EXPANDED): a verifier that costs what real ones cost"
+	$(BIN)/cospec-server expand --parameters 0.3e9 --out $(EXPANDED)
 
 # optimum-intel asks for torchvision, which PyPI builds for CUDA: beside a CPU torch its import fails, and no text model needs it.
 $(PEERS)/.ready: loadtests/peer_requirements.txt

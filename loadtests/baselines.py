@@ -15,8 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from loadtests.pairs import VERIFIER
+
 REPOSITORY = Path(__file__).resolve().parent.parent / "model_repository"
-VERIFIER = REPOSITORY / "verifier" / "1" / "weights"
 PLAIN = "transformers"
 ASSISTED = "transformers assisted"
 

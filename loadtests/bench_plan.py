@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cospec_client import Client, Generation
 
 from loadtests.metrics import Sample, Summary, summarize
-from loadtests.workload import Prompt
+from loadtests.workload import Prompt, take
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,7 @@ class Plan:
 
     def prompts(self, available: Sequence[Prompt], concurrency: int) -> list[Prompt]:
         """The prompts of a cell, from the first on, again and again."""
-        count = concurrency * self.requests_per_caller[concurrency]
-        return [available[index % len(available)] for index in range(count)]
+        return take(available, concurrency * self.requests_per_caller[concurrency])
 
 
 FULL = Plan(repeats=5, max_tokens=64, requests_per_caller={1: 20, 8: 5, 32: 2})
@@ -73,7 +72,12 @@ def run_cell(client: Client, mode: Mode, concurrency: int, prompts: Sequence[Pro
 
 
 def ask_all(
-    client: Client, mode: Mode, concurrency: int, prompts: Sequence[Prompt], max_tokens: int
+    client: Client,
+    mode: Mode,
+    concurrency: int,
+    prompts: Sequence[Prompt],
+    max_tokens: int,
+    temperature: float = 0.0,
 ) -> tuple[Answers, float]:
     """Closed loop: `concurrency` callers share the prompts, each asking as soon as it has its answer.
 
@@ -89,7 +93,7 @@ def ask_all(
                 if not remaining:
                     return
                 prompt = remaining.pop()
-            answered.append((prompt, ask(client, mode, prompt, max_tokens)))
+            answered.append((prompt, ask(client, mode, prompt, max_tokens, temperature)))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:
@@ -98,9 +102,15 @@ def ask_all(
     return answered, time.perf_counter() - started
 
 
-def ask(client: Client, mode: Mode, prompt: Prompt, max_tokens: int) -> Generation:
+def ask(client: Client, mode: Mode, prompt: Prompt, max_tokens: int, temperature: float = 0.0) -> Generation:
+    """The same seed each time, so that repeats are of the same text."""
     return client.generate(
-        prompt.text, max_tokens=max_tokens, temperature=0, ignore_eos=True, speculation=mode.for_prompt(prompt)
+        prompt.text,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=0,
+        ignore_eos=True,
+        speculation=mode.for_prompt(prompt),
     )
 
 

@@ -1,10 +1,10 @@
 """What the comparison with other engines measures: contenders, how long, and which of them go on after the scan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loadtests.bench_plan import Mode
-from loadtests.workload import DOMAINS, Prompt
+from loadtests.workload import DOMAINS
 
 COSPEC = "CoSpec"
 OPENVINO = "OpenVINO GenAI"
@@ -51,11 +51,6 @@ class PeerPlan:
 
 FULL = PeerPlan(3, 64, (2, 3, 5, 8), {1: 10, 8: 24}, {1: 5, 8: 8})
 QUICK = PeerPlan(1, 32, (2, 5), {1: 5, 8: 8}, {1: 5, 8: 8})
-
-
-def take(available: Sequence[Prompt], count: int) -> list[Prompt]:
-    """The first `count` prompts, again from the first where they run out."""
-    return [available[index % len(available)] for index in range(count)]
 
 
 def best_of(rates: Mapping[Contender, float]) -> Contender:

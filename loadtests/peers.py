@@ -9,8 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,36 +17,28 @@ from typing import Any
 from cospec_client import Client, CospecError
 from tqdm import tqdm
 
-from loadtests.baselines import VERIFIER
 from loadtests.bench import identical_share
 from loadtests.bench_plan import Cell
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
 from loadtests.json_process import BaselineFailed, json_of
 from loadtests.metrics import median_summary
-from loadtests.peer_plan import COSPEC, FULL, OPENVINO, OPENVINO_INT8, QUICK, Contender, PeerPlan, finalists, take
+from loadtests.pairs import Pair, bundle_and, num_parameters
+from loadtests.peer_plan import COSPEC, FULL, OPENVINO, OPENVINO_INT8, QUICK, Contender, PeerPlan, finalists
 from loadtests.peer_report import write_report
 from loadtests.peer_systems import PEER_PYTHON, CoSpec, OpenVino, System, convert
 from loadtests.server_process import ServerFailed, server_at
-from loadtests.workload import mixed_prompts
+from loadtests.workload import mixed_prompts, take
 
 RESULTS = Path(__file__).parent / "results"
 Rates = dict[tuple[Contender, int], float]
 Cells = dict[tuple[Contender, int], list[Cell]]
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A verifier beside the bundled drafters."""
-
-    name: str
-    verifier: Path
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     plan = QUICK if options.quick else FULL
     plan = replace(plan, repeats=options.repeats or plan.repeats)
-    pairs = [Pair("bundle", VERIFIER), *(Pair(path.resolve().name, path) for path in options.verifier_weights)]
+    pairs = bundle_and(options.verifier_weights)
     settings = read_settings()
     try:
         measured = [measure_pair(pair, plan, settings, options.peers_only) for pair in pairs]
@@ -85,8 +76,7 @@ def measure_pair(pair: Pair, plan: PeerPlan, settings: ServerSettings, peers_onl
     systems: dict[str, System] = {OPENVINO: openvino}
     with ExitStack() as stack:
         if not peers_only:
-            weights = () if pair.verifier == VERIFIER else ("--verifier-weights", str(pair.verifier))
-            url = stack.enter_context(server_at(None, "--settings", str(DEFAULT_SETTINGS), *weights))
+            url = stack.enter_context(server_at(None, "--settings", str(DEFAULT_SETTINGS), *pair.server_arguments))
             systems = {COSPEC: CoSpec(stack.enter_context(Client(url))), **systems}
         scanned = scan(systems, plan, pair.name)
         chosen = {
@@ -184,18 +174,6 @@ def _rates_of(rates: Rates, system: str, concurrency: int) -> dict[Contender, fl
         for (contender, level), rate in rates.items()
         if (contender.system, level) == (system, concurrency)
     }
-
-
-def num_parameters(checkpoint: Path) -> int:
-    """From the headers of the safetensors files: eight bytes of length, then JSON. A tied head counts once."""
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    left_out = {"__metadata__", *(["lm_head.weight"] if config.get("tie_word_embeddings") else [])}
-    total = 0
-    for file in checkpoint.glob("*.safetensors"):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        total += sum(prod(entry["shape"]) for name, entry in header.items() if name not in left_out)
-    return total
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The repository's own prompts, ten a domain."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 PROMPTS = Path(__file__).parent / "prompts"
 DOMAINS = tuple(sorted(path.stem for path in PROMPTS.glob("*.jsonl")))
+MIXED = "mixed"
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,13 @@ def mixed_prompts() -> list[Prompt]:
     """Every domain's prompts, taken in turn."""
     columns = [load_prompts(domain) for domain in DOMAINS]
     return [prompt for row in zip(*columns, strict=True) for prompt in row]
+
+
+def prompts_of(domain: str, count: int) -> list[Prompt]:
+    """`count` prompts of one domain, or of all in turn where `domain` is MIXED."""
+    return take(mixed_prompts() if domain == MIXED else load_prompts(domain), count)
+
+
+def take(available: Sequence[Prompt], count: int) -> list[Prompt]:
+    """The first `count` prompts, again from the first where they run out."""
+    return [available[index % len(available)] for index in range(count)]

@@ -31,7 +31,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "client/cospec_client": ({"cospec_client"}, {"numpy", "tritonclient"}),
     "loadtests": (
         {"cospec_client", "loadtests"},
-        {"matplotlib", "tqdm", "torch", "transformers", "locust", "yaml", "numpy", "openvino", "openvino_genai"},
+        {"matplotlib", "tqdm", "torch", "transformers", "locust", "yaml", "numpy", "openvino", "openvino_genai"}
+        | {"tritonclient"},  # for the server's own statistics
     ),
     "loadtests/peer_openvino.py": (set(), {"numpy", "openvino", "openvino_genai"}),  # an environment of its own
 }

@@ -8,10 +8,11 @@ import pytest
 
 from loadtests.bench_plan import Cell
 from loadtests.metrics import Summary
+from loadtests.pairs import num_parameters
 from loadtests.peer_plan import COSPEC, FULL, OPENVINO, OWN, QUICK, Contender, best_of_each_drafter, finalists
 from loadtests.peer_report import as_markdown, bars, ratios, write_report
 from loadtests.peer_systems import cell_of
-from loadtests.peers import expected_texts, num_parameters, rows, scan
+from loadtests.peers import expected_texts, rows, scan
 from loadtests.workload import DOMAINS, Prompt
 
 SCAN = {

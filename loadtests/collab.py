@@ -1,0 +1,139 @@
+"""`make bench-collab`: what each part of cooperative drafting brings, from no speculation to all of it, on every pair.
+
+A look finds the best single drafter and its best draft length; then every repeat measures all contenders at every
+place in a new order. Beside that: which drafter knows which domain, how soon routing finds it, what shared noise is
+worth above temperature 0, and whether the verifier is better called for a sequence or for a group.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cospec_client import CospecError
+from tritonclient.utils import InferenceServerException
+
+from loadtests.collab_bls import measure_bls
+from loadtests.collab_cell import Server
+from loadtests.collab_expertise import acceptance, routing
+from loadtests.collab_pair import measure_pair, servers_of
+from loadtests.collab_plan import ALONE, COSTLY_SETTINGS, FULL, PARTS, QUICK, SERVERS, CollabPlan, PairPlan
+from loadtests.collab_report import write_report
+from loadtests.collab_temperatures import offline, served
+from loadtests.environment import describe_environment, read_settings
+from loadtests.json_process import BaselineFailed
+from loadtests.pairs import Pair, bundle_and
+from loadtests.server_process import ServerFailed
+from loadtests.settings_file import Overrides, read_changes
+from loadtests.workload import MIXED, prompts_of
+
+RESULTS = Path(__file__).parent / "results"
+Result = dict[str, Any]
+EXAMPLES = """examples:
+  python -m loadtests.collab --quick                                  the bundle, in a few minutes
+  python -m loadtests.collab --verifier-weights build/verifier_03b    the bundle, then this checkpoint
+  python -m loadtests.collab --parts bls temperatures                 only these, on the bundle"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    pairs = bundle_and(options.verifier_weights)
+    chosen = [pair for pair in pairs if pair.name in (options.pairs or [each.name for each in pairs])]
+    if not chosen:
+        parser.error(
+            f"--pairs must name some of {', '.join(pair.name for pair in pairs)}; got {' '.join(options.pairs)}"
+        )
+    plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
+    try:
+        costly = read_changes(options.settings_costly) if options.settings_costly else COSTLY_SETTINGS
+        result = measure(chosen, plan, tuple(options.parts), costly, random.Random(options.seed))
+    except (OSError, ValueError, ServerFailed, CospecError, BaselineFailed, InferenceServerException) as error:
+        print(f"bench-collab: {error}", file=sys.stderr)
+        return 1
+    write_report({**result, **describe_environment(read_settings())}, options.output)
+    print((options.output / "collab.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.collab",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
+    parser.add_argument("--repeats", type=int, metavar="N", help="of every cell (default: 3; quick: 1)")
+    parser.add_argument(
+        "--verifier-weights",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a checkpoint to measure after the bundled one, such as `cospec-server expand` makes; repeatable",
+    )
+    parser.add_argument(
+        "--settings-costly",
+        type=Path,
+        metavar="FILE",
+        help=f"YAML: what such a checkpoint's server has other than shipped (default: {json.dumps(COSTLY_SETTINGS)})",
+    )
+    parser.add_argument(
+        "--pairs", nargs="+", metavar="NAME", help="only these: bundle, or the name of a checkpoint's folder"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=list(PARTS),
+        help="only these; routing, temperatures and bls are measured on the first pair (default: all)",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for collab.json, .md and plots")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of cells")
+    return parser
+
+
+def measure(
+    pairs: Sequence[Pair], plan: CollabPlan, parts: tuple[str, ...], costly: Overrides, order: random.Random
+) -> Result:
+    """All but the environment, as plain JSON. Raises what servers, requests and processes raise."""
+    result: Result = {"pairs": [], "acceptance": {}, "routing": {}, "temperatures": {}, "bls": []}
+    on_every, on_first = ({*parts} & {"ladder", "domains"}, {*parts} - {"ladder", "bls"})
+    with tempfile.TemporaryDirectory() as name:
+        for pair in pairs:
+            if not on_every and not (on_first and pair is pairs[0]):
+                continue
+            changes = {} if pair.is_bundle else costly
+            variants = SERVERS if on_every else {ALONE: SERVERS[ALONE]}
+            with servers_of(pair, changes, variants, Path(name)) as servers:
+                pair_plan = plan.bundle if pair.is_bundle else plan.costly
+                if on_every:
+                    result["pairs"].append(measure_pair(pair, changes, servers, pair_plan, parts, order))
+                if pair is pairs[0]:
+                    result |= _measure_drafters(servers[ALONE], plan, pair_plan, on_first)
+        if "temperatures" in parts:
+            result["temperatures"]["offline"] = offline(prompts_of(MIXED, plan.sampled_prompts), plan.bundle)
+        if "bls" in parts:
+            result["bls"] = measure_bls(pairs[0], plan, order, Path(name))
+    return result
+
+
+def _measure_drafters(server: Server, plan: CollabPlan, pair_plan: PairPlan, parts: set[str]) -> Result:
+    """What depends on the drafters' skill and hardly on the verifier's cost."""
+    found: Result = {}
+    if "domains" in parts:
+        found["acceptance"] = acceptance(server, pair_plan)
+    if "routing" in parts:
+        found["routing"] = routing(server, plan, pair_plan.depth)
+    if "temperatures" in parts:
+        found["temperatures"] = {"served": served(server, plan, pair_plan)}
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
