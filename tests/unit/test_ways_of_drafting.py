@@ -117,6 +117,15 @@ def test_a_drafter_that_answers_late_is_left_out_until_it_is_back() -> None:
     assert len(warnings) == 1 and "drafter a has not answered within 0.02 s" in warnings[0]
 
 
+def test_under_load_the_longest_drafts_shrink_first() -> None:
+    drafter = ScriptedDrafter(counting)
+    loop = make_loop(ScriptedVerifier(counting), {"a": drafter}, max_verify_tokens=16)
+    deep, flat = (SpeculationMode(Method.TREE, None, length) for length in (12, 2))
+    requests = [make_request((n,), 41, mode) for n, mode in enumerate([deep, deep, flat, flat])]
+    lengths = [sequence.statistics.mean_acceptance_length for sequence in generate(loop, *requests)]
+    assert lengths[:2] == [5.0] * 2 and lengths[2:] == [3.0] * 2
+
+
 def test_over_all_requests_of_a_round_no_more_nodes_are_verified_than_allowed() -> None:
     sizes: list[int] = []
 

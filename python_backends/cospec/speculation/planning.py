@@ -33,7 +33,9 @@ def make_policy(settings: SpeculationSettings) -> RoutingPolicy:
 class Planner:
     """Plans from settings and from what each request asks for."""
 
-    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy) -> None:
+    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy, max_verify_tokens: int) -> None:
+        """`max_verify_tokens`: draft tokens that a round may bring the verifier."""
+        self._max_verify_tokens = max_verify_tokens
         self._settings = settings
         self._policy = policy
 
@@ -48,7 +50,13 @@ class Planner:
             return NO_DRAFT
         mode = self._resolve(sequence.request.speculation, num_requests)
         drafters = self._drafters(sequence, mode, available)
-        return replace(self._shape(mode), drafters=drafters, depth=_depth(sequence, mode)) if drafters else NO_DRAFT
+        depth = min(_depth(sequence, mode), self._deepest(mode, num_requests))
+        return replace(self._shape(mode), drafters=drafters, depth=depth) if drafters else NO_DRAFT
+
+    def _deepest(self, mode: SpeculationMode, num_requests: int) -> int:
+        """Under load the longest drafts shrink first: to a request's share of what is verified."""
+        fixed = mode.method is Method.FIXED
+        return self._settings.max_draft_tokens if fixed else max(1, self._max_verify_tokens // num_requests)
 
     def _resolve(self, mode: SpeculationMode, num_requests: int) -> SpeculationMode:
         """`auto` by the settings. Drafting buys time with work, and under load there is no work to spare."""

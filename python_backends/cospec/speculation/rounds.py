@@ -50,7 +50,7 @@ class RoundLoop:
             {**drafters, LOOKUP: LookupDrafter()}, speculation.draft_patience_seconds, clock, log_warning
         )
         self._router = Router(self._drafters, prior, speculation.score_tokens)
-        self._planner = Planner(speculation, make_policy(speculation))
+        self._planner = Planner(speculation, make_policy(speculation), settings.serving.max_verify_tokens)
         self._draft_cost, self._verify_cost = StageCost(), StageCost()
         self._drafting = Drafting(self._drafters, Calibration(), settings.serving.max_verify_tokens)
         self._end_tokens = end_tokens
