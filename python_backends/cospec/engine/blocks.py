@@ -11,7 +11,7 @@ from cospec.engine.forward import Block
 from cospec.engine.language_model import LanguageModel
 from cospec.speculation.types import NO_PARENT, DraftTree, TokenArray
 
-SHORT_CONTEXT = 32  # a longer one is prefilled on its own first: padding the other rows to it would cost more
+SHORT_CONTEXT = 256  # a longer one is prefilled on its own first: attention pads the other rows to it
 EMPTY_TREE = DraftTree()
 
 
@@ -24,6 +24,20 @@ class Part:
     context: TokenArray
     tree: DraftTree = EMPTY_TREE
 
+    def __len__(self) -> int:
+        """Its tokens."""
+        return len(self.context) + len(self.tree)
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        return np.asarray([*self.context, *self.tree.tokens], dtype=np.int64)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """A node's depth says how far behind the context its text position is."""
+        context = np.arange(self.start, self.first_node)
+        return np.append(context, self.first_node - 1 + np.asarray(self.tree.node_depths(), dtype=np.int64))
+
     @property
     def first_node(self) -> int:
         """Where the nodes' entries begin."""
@@ -31,7 +45,7 @@ class Part:
 
     @property
     def end(self) -> int:
-        return self.first_node + len(self.tree)
+        return self.start + len(self)
 
     @property
     def choices(self) -> range:
@@ -50,44 +64,37 @@ def prefill(model: LanguageModel, part: Part, chunk: int) -> Part:
 
 def assemble(model: LanguageModel, parts: Sequence[Part], wanted: Sequence[range] | None = None) -> Block:
     """`wanted`: for each part, the columns whose logits are asked for; by default its `choices`."""
-    width = max(part.end - part.start for part in parts)
-    tokens = np.zeros((len(parts), width), dtype=np.int64)
-    positions = np.zeros_like(tokens)
-    cache_positions = np.full_like(tokens, model.max_length)
-    for row, part in enumerate(parts):
-        context, length = len(part.context), part.end - part.start
-        tokens[row, :context] = part.context
-        tokens[row, context:length] = part.tree.tokens
-        cache_positions[row, :length] = np.arange(part.start, part.end)
-        positions[row, :length] = cache_positions[row, :length]
-        if len(part.tree):
-            positions[row, context:length] = part.first_node - 1 + np.asarray(part.tree.node_depths())
+    width = max(map(len, parts))
+    firsts = np.cumsum([0, *map(len, parts)])[:-1]  # each row's first token
+    sources = np.minimum(np.arange(width), np.asarray([[len(part) - 1] for part in parts])) + firsts[:, None]
     columns = wanted or [part.choices for part in parts]
     arrays = (
-        tokens,
-        positions,
-        cache_positions,
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([np.arange(part.start, part.end) for part in parts]),
+        np.concatenate([np.arange(len(part)) + row * width for row, part in enumerate(parts)]),
+        sources,
         np.asarray([part.slot for part in parts]),
         np.asarray([part.start for part in parts]),
         _relatives(parts, width),
     )
     longest = max(part.end for part in parts)
-    flat = np.asarray([row * width + column for row, chosen in enumerate(columns) for column in chosen])
+    flat = np.asarray([first + column for first, chosen in zip(firsts, columns, strict=True) for column in chosen])
     return Block(*[*map(model.tensor, arrays), model.cache.columns(longest), model.tensor(flat)])
 
 
 def next_tokens(model: LanguageModel, slots: Tensor, tokens: Tensor, positions: Tensor, longest: int) -> Block:
     """One token a row, behind what its slot holds; each tensor int64 [rows]."""
-    count, places = tokens.shape[0], positions[:, None]
+    rows, alone = model.rows[: tokens.shape[0]], model.alone[: tokens.shape[0]]
     columns = model.cache.columns(longest)
-    return Block(tokens[:, None], places, places, slots, positions, model.alone[:count], columns, model.rows[:count])
+    return Block(tokens, positions, positions, rows, rows[:, None], slots, positions, alone, columns, rows)
 
 
 def _relatives(parts: Sequence[Part], width: int) -> NDArray[np.bool_]:
     """bool [parts, width, width]: in a chain, what stands before; in a tree, ancestors. Padding sees all."""
     relatives = np.repeat(np.tri(width, dtype=bool)[None], len(parts), axis=0)
     for row, part in enumerate(parts):
-        first, end = len(part.context), part.end - part.start
+        first, end = len(part.context), len(part)
         if not part.tree.is_chain():
             relatives[row, first:end, first:end] = ancestors(part.tree)
         relatives[row, end:] = True

@@ -74,7 +74,7 @@ class _Beam:
         self.ends = model.tensor(np.asarray([part.end for part in parts]))
         self._longest = max(part.end for part in parts)
         self._sampling = SamplingBatch(*(None if t is None else t.repeat_interleave(width) for t in sampling))
-        self._wanted = torch.arange(rows * width, device=model.device)
+        self._everything = torch.arange(rows * width, device=model.device)
         self._itself = torch.eye(width, dtype=torch.bool, device=model.device).expand(rows, -1, -1)
         self._depths: list[tuple[Tensor, Tensor, Tensor]] = []  # tokens, parents, margins, each [rows, nodes]
         self._num_nodes = 0
@@ -106,7 +106,20 @@ class _Beam:
         entries = self.ends[:, None] + torch.arange(span - self._width, span, device=self._model.device)
         positions = (self.ends + len(self._depths) - 1)[:, None].expand(shape).contiguous()
         columns = self._model.cache.columns(self._longest + span)
-        block = Block(self._tokens, positions, entries, self._slots, self.ends, self._seen, columns, self._wanted)
+        tokens, everything = self._tokens.flatten(), self._everything
+        places = everything.unflatten(0, shape)
+        block = Block(
+            tokens,
+            positions.flatten(),
+            entries.flatten(),
+            everything,
+            places,
+            self._slots,
+            self.ends,
+            self._seen,
+            columns,
+            everything,
+        )
         logits = self._model.logits(block)
         scores = noisy_scores(logits, positions.flatten() + 1, self._sampling, self._model.end_tokens)
         return scores.unflatten(0, shape)

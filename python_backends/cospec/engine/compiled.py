@@ -115,10 +115,10 @@ def in_company(step: Step) -> Step:
 def _with_padding(block: Block, scratch: int) -> Block:
     """One token more, written to the cache's entry `scratch`, which nobody reads."""
     return block._replace(
-        tokens=block.tokens.repeat(1, 2),
-        positions=block.positions.repeat(1, 2),
-        cache_positions=torch.cat([block.cache_positions, torch.full((1, 1), scratch)], dim=1),
-        relatives=block.relatives.repeat(1, 2, 1),
+        tokens=block.tokens.repeat(2),
+        positions=block.positions.repeat(2),
+        cache_positions=torch.cat([block.cache_positions, torch.tensor([scratch])]),
+        places=block.places.repeat(2),
     )
 
 
@@ -137,12 +137,14 @@ class _Flat(nn.Module):
 
 def _example(cache: KVCache) -> Block:
     """Every dimension that varies has a size of its own, so that none is taken for another."""
-    rows, width, span, length, wanted = 2, 3, 4, 7, 5
-    places = torch.arange(width).repeat(rows, 1)
+    tokens, rows, width, span, length, wanted = 8, 2, 6, 4, 7, 5
+    places = torch.arange(tokens)
     return Block(
         tokens=places,
         positions=places.clone(),
         cache_positions=places.clone(),
+        places=places.clone(),
+        sources=torch.zeros((rows, width), dtype=torch.int64),
         slots=torch.arange(rows),
         starts=torch.zeros(rows, dtype=torch.int64),
         relatives=torch.ones((rows, width, span), dtype=torch.bool),
@@ -153,8 +155,10 @@ def _example(cache: KVCache) -> Block:
 
 def _dynamic_shapes(num_slots: int, max_length: int) -> tuple[dict[int, Dim], ...]:
     """Which dimensions vary, in the order of `Block`."""
+    tokens = Dim("tokens", min=1, max=num_slots * max_length)
     rows, width = Dim("rows", min=1, max=num_slots), Dim("width", min=1, max=max_length)
     span = Dim("span", min=1, max=max_length)
     length, wanted = Dim("length", min=1, max=max_length), Dim("wanted", min=1, max=num_slots * max_length)
-    row, place = {0: rows}, {0: rows, 1: width}
-    return place, place, place, row, row, {0: rows, 1: width, 2: span}, {0: length}, {0: wanted}
+    token, row = {0: tokens}, {0: rows}
+    relatives = {0: rows, 1: width, 2: span}
+    return token, token, token, token, {0: rows, 1: width}, row, row, relatives, {0: length}, {0: wanted}

@@ -18,16 +18,21 @@ from cospec.engine.weights import Layer, Weights
 
 
 class Block(NamedTuple):
-    """One forward's input, rows padded to one width."""
+    """One forward's input: the tokens of all rows, one row after another.
 
-    tokens: Tensor  # int64 [rows, width]
-    positions: Tensor  # int64 [rows, width]: siblings share one
-    cache_positions: Tensor  # int64 [rows, width]: distinct in a row; `max_length` for padding
+    Rows differ in width, and only attention pads them to one: the matrices, where the time goes, see real tokens alone.
+    """
+
+    tokens: Tensor  # int64 [tokens]
+    positions: Tensor  # int64 [tokens]: siblings share one
+    cache_positions: Tensor  # int64 [tokens]: distinct in a row
+    places: Tensor  # int64 [tokens]: row * width + column of each
+    sources: Tensor  # int64 [rows, width]: the token of each place; any where there is none
     slots: Tensor  # int64 [rows]
     starts: Tensor  # int64 [rows]: where visibility is given by `relatives`; all earlier entries are seen
     relatives: Tensor  # bool [rows, width, span]: which of the entries from `starts` on a token sees
     columns: Tensor  # int64 [length]: 0, 1, ..: the entries that are read at all
-    wanted: Tensor  # int64 [wanted]: flat indices (row * width + column) of the tokens whose logits are asked for
+    wanted: Tensor  # int64 [wanted]: the tokens whose logits are asked for
 
 
 class Forward(nn.Module):
@@ -40,15 +45,14 @@ class Forward(nn.Module):
         [slots, max_length + 1, 2 * kv heads, head_dim], keys before values."""
         weights = self.weights
         mask = self._mask(block)
-        cosines = weights.cosines[block.positions][:, :, None]
-        sines = weights.sines[block.positions][:, :, None]
+        cosines = weights.cosines[block.positions][:, None]
+        sines = weights.sines[block.positions][:, None]
         hidden = F.embedding(block.tokens, weights.embedding).float()
         for layer, cache in zip(weights.layers, caches, strict=True):
             assert isinstance(layer, Layer)
             hidden = hidden + self._attend(layer, hidden, cosines, sines, block, cache, mask)
             hidden = hidden + self._transform(layer, hidden)
-        wanted = hidden.flatten(0, 1)[block.wanted]
-        logits: Tensor = weights.head(self._norm(wanted, weights.final_norm))
+        logits: Tensor = weights.head(self._norm(hidden[block.wanted], weights.final_norm))
         return logits.float()
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
@@ -60,28 +64,30 @@ class Forward(nn.Module):
     ) -> Tensor:
         shape = self.weights.architecture
         heads = layer.qkv(self._norm(hidden, layer.attention_norm)).unflatten(-1, (-1, shape.head_dim))
-        rotated, values = heads.split([shape.query_heads + shape.kv_heads, shape.kv_heads], dim=2)
+        rotated, values = heads.split([shape.query_heads + shape.kv_heads, shape.kv_heads], dim=1)
         if layer.query_key_norm is not None:
             rotated = F.rms_norm(rotated, (shape.head_dim,), None, shape.norm_epsilon) * layer.query_key_norm
         # The sines carry the signs of the rotated halves, so that one roll does what negating and joining would.
         rotated = rotated * cosines + torch.roll(rotated, shape.head_dim // 2, -1) * sines
-        queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=2)
-        cache.index_put_((block.slots[:, None], block.cache_positions), torch.cat([keys, values], dim=2))
+        queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=1)
+        slots = block.slots[block.places // block.sources.shape[1]]
+        slots = block.slots[block.places // block.sources.shape[1]]
+        cache.index_put_((slots, block.cache_positions), torch.cat([keys, values], dim=1))
         attended: Tensor = layer.output(self._attention(queries, block, cache, mask))
         return attended
 
     def _attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor) -> Tensor:
         """The query heads of one KV head stand in one query sequence, so that keys and values are read once."""
-        rows, width, heads, head_dim = queries.shape
+        (rows, width), (_, heads, head_dim) = block.sources.shape, queries.shape
         kv_heads = self.weights.architecture.kv_heads
         group = heads // kv_heads
         entries = cache[:, : block.columns.shape[0]].index_select(0, block.slots).transpose(1, 2)
         keys, values = entries.split(kv_heads, dim=1)
-        grouped = queries.view(rows, width, kv_heads, group, head_dim).permute(0, 2, 3, 1, 4)
+        grouped = queries[block.sources].view(rows, width, kv_heads, group, head_dim).permute(0, 2, 3, 1, 4)
         folded = grouped.reshape(rows, kv_heads, group * width, head_dim)
         attended = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
         unfolded = attended.view(rows, kv_heads, group, width, head_dim).permute(0, 3, 1, 2, 4)
-        return unfolded.reshape(rows, width, heads * head_dim)
+        return unfolded.reshape(rows * width, heads * head_dim)[block.places]
 
     def _transform(self, layer: Layer, hidden: Tensor) -> Tensor:
         gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)
@@ -98,7 +104,7 @@ class Forward(nn.Module):
         if shape.sliding_window is not None:
             # In a tree, an entry's index runs ahead of its position by less than the tree's size: entries that far back
             # are committed ones, whose index is their position.
-            seen = seen & (block.columns > block.positions[:, :, None] - shape.sliding_window)
+            seen = seen & (block.columns > block.positions[block.sources][:, :, None] - shape.sliding_window)
         mask = torch.zeros(seen.shape, dtype=self.weights.embedding.dtype, device=seen.device)
         mask = mask.masked_fill(~seen, -torch.inf)
         return mask.repeat(1, shape.query_heads // shape.kv_heads, 1)[:, None]

@@ -71,7 +71,7 @@ class VerifierEngine:
         logits = self._model.logits(block)
         repeated = [row.sampling for row, part in zip(rows, parts, strict=True) for _ in part.choices]
         sampling = SamplingBatch.from_parameters(repeated, self._model.device)
-        positions = block.positions.flatten()[block.wanted] + 1
+        positions = block.positions[block.wanted] + 1
         tokens = iter(choose_tokens(logits, positions, sampling, self._model.end_tokens).tolist())
         choices = [[next(tokens) for _ in part.choices] for part in parts]
         self._go_on(parts, rows, logits, choices)
