@@ -10,8 +10,11 @@ from loadtests.workload import DOMAINS, MIXED
 PARTS = ("ladder", "domains", "routing", "temperatures", "bls")
 ALONE, PIPELINED = "one group in flight", "two groups in flight"
 SERVERS: Mapping[str, Mapping[str, Any]] = {ALONE: {}, PIPELINED: {"serving": {"groups_in_flight": 2}}}
-# Where a forward of the verifier is costly, wide trees pay, and drafting does so under load too.
-COSTLY_SETTINGS: Mapping[str, Any] = {"speculation": {"width": 2, "num_nodes": 24, "draft_up_to_requests": 32}}
+# Where a forward of the verifier is costly, larger trees pay, and drafting does so under load too.
+COSTLY_SETTINGS: Mapping[str, Any] = {
+    "speculation": {"num_nodes": 24, "stop_below": 0.05, "draft_up_to_requests": 8},
+    "serving": {"max_verify_tokens": 64},
+}
 
 CALL_PER_SEQUENCE, CALL_PER_GROUP = "one call a sequence", "one call a group"
 BLS_SERVERS: Mapping[str, Mapping[str, Any]] = {
@@ -123,7 +126,7 @@ class CollabPlan:
 
 FULL = CollabPlan(
     bundle=PairPlan(3, 64, {1: 10, 8: 24, 32: 64}, 5, 3, scan_prompts=5, scan_tokens=64),
-    costly=PairPlan(3, 48, {1: 5, 8: 8, 16: 24, 32: 32}, 1, 1, scan_prompts=5, scan_tokens=24),
+    costly=PairPlan(3, 48, {1: 5, 8: 16, 16: 32, 32: 32}, 1, 1, scan_prompts=5, scan_tokens=24, depth=12),
     routing_prompts=50,
     routing_tokens=24,
     sampled_prompts=20,
@@ -132,7 +135,7 @@ FULL = CollabPlan(
 )
 QUICK = CollabPlan(
     bundle=PairPlan(1, 32, {1: 5, 8: 8, 32: 32}, 1, 1, scan_prompts=5, scan_tokens=16),
-    costly=PairPlan(1, 24, {1: 5, 16: 16}, 1, 0, scan_prompts=5, scan_tokens=12),
+    costly=PairPlan(1, 24, {1: 5, 16: 16}, 1, 0, scan_prompts=5, scan_tokens=12, depth=12),
     routing_prompts=10,
     routing_tokens=16,
     sampled_prompts=5,

@@ -204,9 +204,9 @@ def test_settings_are_the_shipped_ones_with_a_few_changed(tmp_path: Path) -> Non
     changes = merged(COSTLY_SETTINGS, SERVERS[PIPELINED])
     path = write_changed(changes, tmp_path / "cospec.yaml")
     shipped, written = yaml.safe_load(DEFAULT_SETTINGS.read_text()), yaml.safe_load(path.read_text())
-    assert written["speculation"]["width"] == 2 and written["serving"]["groups_in_flight"] == 2
+    assert written["speculation"]["num_nodes"] == 24 and written["serving"]["groups_in_flight"] == 2
     assert written["engine"] == shipped["engine"] and {*written} == {*shipped}
-    assert "serving" not in COSTLY_SETTINGS  # merging changes neither
+    assert "groups_in_flight" not in COSTLY_SETTINGS["serving"]  # merging changes neither
 
 
 def test_changes_that_are_no_mapping_are_refused_with_a_sentence(tmp_path: Path) -> None:
