@@ -1,7 +1,7 @@
 """Routing vectors, and the policies that choose drafters by them."""
 
 import pytest
-from cospec.speculation.routing import RoutingVector, Switching, Ucb, trust
+from cospec.speculation.routing import Route, RoutingVector, Switching, Ucb, trust
 
 NAMES = ("chat", "code", "math")
 
@@ -13,7 +13,7 @@ def observed(name: str, agreed: bool, times: int = 5) -> list[dict[str, bool]]:
 def test_the_text_decides_until_something_is_verified() -> None:
     vector = RoutingVector(NAMES)
     vector.expect({"chat": 0.1, "code": 0.8, "math": 0.1})
-    assert Switching(2.0, 1).choose(vector, NAMES, 1) == ("code",)
+    assert Switching(2.0, 1).choose(vector, NAMES, 1) == Route(("code",))
 
 
 def test_drafters_that_the_classifier_does_not_know_share_the_mean() -> None:
@@ -27,7 +27,7 @@ def test_verified_agreement_outweighs_what_was_expected() -> None:
     vector.expect({"chat": 1.0, "code": 0.0, "math": 0.0})
     for _ in range(3):
         vector.observe([{"chat": False, "math": True}] * 4, 5)
-    assert Switching(2.0, 1).choose(vector, NAMES, 1) == ("math",)
+    assert Switching(2.0, 1).choose(vector, NAMES, 1).leaders == ("math",)
 
 
 def test_evidence_fades_so_that_a_change_of_subject_is_noticed() -> None:
@@ -43,23 +43,23 @@ def test_evidence_fades_so_that_a_change_of_subject_is_noticed() -> None:
 def test_a_drafter_far_behind_the_best_is_no_partner() -> None:
     vector = RoutingVector(NAMES)
     vector.expect({"chat": 0.5, "code": 0.5, "math": 0.0})
-    assert set(Switching(2.0, 1).choose(vector, NAMES, 3)) == {"chat", "code"}
+    assert set(Switching(2.0, 1).choose(vector, NAMES, 3).leaders) == {"chat", "code"}
 
 
 def test_when_drafts_are_rejected_those_not_tried_lately_join() -> None:
     vector, policy = RoutingVector(NAMES), Switching(2.0, 1)
     vector.expect({"chat": 1.0, "code": 0.0, "math": 0.0})
     vector.observe(observed("chat", True), 6)
-    assert policy.choose(vector, NAMES, 1) == ("chat",)
+    assert policy.choose(vector, NAMES, 1) == Route(("chat",))
     for _ in range(4):
         vector.observe(observed("chat", False, 1) + observed("code", False, 1), 1)
-    assert policy.choose(vector, NAMES, 1)[-1] == "math"
+    assert policy.choose(vector, NAMES, 1).explorers == ("math",)
 
 
 def test_a_bandit_tries_what_it_does_not_know_and_settles_on_the_best() -> None:
     vector, policy, chosen = RoutingVector(NAMES), Ucb(0.5), []
     for _ in range(60):
-        [name] = policy.choose(vector, NAMES, 1)
+        [name] = policy.choose(vector, NAMES, 1).leaders
         chosen.append(name)
         vector.observe([{name: name == "math" or position % 3 == 0} for position in range(4)], 3)
     assert set(chosen[:10]) == set(NAMES)

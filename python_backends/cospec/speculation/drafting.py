@@ -19,6 +19,8 @@ from cospec.speculation.selection import select
 from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
 
+EXPLORED_DEPTH = 2  # of drafters that are only tried: enough to see whether they agree with the verifier
+
 
 class Drafting:
     def __init__(self, pool: DrafterPool, calibration: Calibration, max_nodes: int) -> None:
@@ -116,6 +118,8 @@ class _Member:
 
     def row(self, drafter: str, depth: int) -> DraftRow:
         sequence, plan = self.sequence, self.plan
+        if drafter in plan.explorers:
+            depth = min(depth, EXPLORED_DEPTH)
         held = sequence.drafter_lengths.get(drafter, 0)
         if drafter in self.draft.read:
             held = len(sequence.tokens) + len(self.draft.read[drafter])

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from cospec.config import SpeculationSettings
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.request import Method, SpeculationMode
-from cospec.speculation.routing import RoutingPolicy, Switching, Ucb
+from cospec.speculation.routing import Route, RoutingPolicy, Switching, Ucb
 from cospec.speculation.sequence import Sequence
 
 
 @dataclass(frozen=True)
 class Plan:
     drafters: tuple[str, ...] = ()  # the best first; none: no draft
+    explorers: tuple[str, ...] = ()  # those of them that are only tried
     method: Method = Method.TREE
     depth: int = 0  # draft tokens on the longest path
     width: int = 1  # as in `DraftRow`
@@ -49,9 +50,11 @@ class Planner:
         if not self.drafts_for(sequence, num_requests):
             return NO_DRAFT
         mode = self._resolve(sequence.request.speculation, num_requests)
-        drafters = self._drafters(sequence, mode, available)
+        route = self._route(sequence, mode, available)
+        drafters = (*route.leaders, *route.explorers, *((LOOKUP,) if mode.lookup else ()))
         depth = min(_depth(sequence, mode), self._deepest(mode, num_requests))
-        return replace(self._shape(mode), drafters=drafters, depth=depth) if drafters else NO_DRAFT
+        plan = replace(self._shape(mode), drafters=drafters, explorers=route.explorers, depth=depth)
+        return plan if drafters else NO_DRAFT
 
     def _deepest(self, mode: SpeculationMode, num_requests: int) -> int:
         """Under load the longest drafts shrink first: to a request's share of what is verified."""
@@ -67,13 +70,12 @@ class Planner:
             return SpeculationMode(Method.OFF)
         return SpeculationMode(Method(settings.method), None, settings.num_draft_tokens, settings.lookup)
 
-    def _drafters(self, sequence: Sequence, mode: SpeculationMode, available: Rows[str]) -> tuple[str, ...]:
-        lookup = (LOOKUP,) if mode.lookup else ()
+    def _route(self, sequence: Sequence, mode: SpeculationMode, available: Rows[str]) -> Route:
         if mode.drafter is not None:
-            return (*[name for name in available if name == mode.drafter], *lookup)
+            return Route(tuple(name for name in available if name == mode.drafter))
         models = [name for name in available if name != LOOKUP]
         most = 1 if mode.method is Method.ROUTED else self._settings.max_drafters
-        return (*(self._policy.choose(sequence.routing, models, most) if models else ()), *lookup)
+        return self._policy.choose(sequence.routing, models, most) if models else Route(())
 
     def _shape(self, mode: SpeculationMode) -> Plan:
         settings, depth = self._settings, mode.num_draft_tokens or 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PRIOR_WEIGHT = 4.0  # verified tokens that the expectation from the text is worth
-MEMORY = 0.6  # of earlier evidence, a round later: a dozen tokens in all, so that a change of subject is noticed
+MEMORY = 0.6  # of earlier evidence, a round with new one later: a dozen tokens in all, for subjects change
 STRANGER, EXPERT = 0.3, 0.85  # agreement to expect outside and inside a drafter's domain
 PARTNER = 0.6  # of the best drafter's agreement, below which another one is no help
 
@@ -35,7 +35,7 @@ class RoutingVector:
 
     def __init__(self, drafters: Sequence[str]) -> None:
         self.round = 0
-        self.acceptance_length: float | None = None  # recent, tokens a round
+        self.latest_gain: int | None = None  # tokens that the latest round brought, the bonus token included
         self._evidence = {name: Evidence(1.0) for name in drafters}
         self.expect({})
 
@@ -45,13 +45,12 @@ class RoutingVector:
         for name, evidence in self._evidence.items():
             evidence.expected = STRANGER + (EXPERT - STRANGER) * probabilities.get(name, mean)
 
-    def observe(self, votes: Sequence[Mapping[str, bool]], acceptance_length: int) -> None:
-        """A verified round: at each position, which drafters had put the verifier's token first."""
-        recent = self.acceptance_length
-        self.acceptance_length = acceptance_length if recent is None else (recent + acceptance_length) / 2
-        for evidence in self._evidence.values():
-            evidence.matches *= MEMORY
-            evidence.trials *= MEMORY
+    def observe(self, votes: Sequence[Mapping[str, bool]], gain: int) -> None:
+        """A verified round: at each position, which drafters had put the verifier's token first; the tokens gained."""
+        self.latest_gain = gain
+        for name in {name for vote in votes for name in vote}:  # what is not asked is not forgotten
+            self._evidence[name].matches *= MEMORY
+            self._evidence[name].trials *= MEMORY
         for vote in votes:
             for name, agreed in vote.items():
                 evidence = self._evidence[name]
@@ -73,26 +72,34 @@ class RoutingVector:
         return {name: round(evidence.agreement, 4) for name, evidence in self._evidence.items()}
 
 
+@dataclass(frozen=True)
+class Route:
+    """The drafters of a round, the best first."""
+
+    leaders: tuple[str, ...]
+    explorers: tuple[str, ...] = ()  # only tried
+
+
 class RoutingPolicy(Protocol):
-    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
-        """The drafters of the next round, the best first; at most `most`, or one or two more to explore."""
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> Route:
+        """Of the next round; at most `most` leaders."""
 
 
 class Switching:
     """CoSine's switch: while drafts are accepted, the best drafters; else some not tried lately join them."""
 
     def __init__(self, explore_below: float, num_explorers: int) -> None:
-        """`explore_below`: recent tokens a round (bonus token included)."""
+        """`explore_below`: tokens that the latest round brought (bonus token included)."""
         self._explore_below = explore_below
         self._num_explorers = num_explorers
 
-    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> Route:
         ranked = sorted(available, key=lambda name: -vector.agreement(name))
-        chosen = _partners(vector, ranked[:most])
-        if vector.acceptance_length is None or vector.acceptance_length >= self._explore_below:
-            return chosen
-        others = sorted((name for name in ranked if name not in chosen), key=vector.last_round)
-        return (*chosen, *others[: self._num_explorers])
+        leaders = _partners(vector, ranked[:most])
+        if vector.latest_gain is None or vector.latest_gain >= self._explore_below:
+            return Route(leaders)
+        others = sorted((name for name in ranked if name not in leaders), key=vector.last_round)
+        return Route(leaders, tuple(others[: self._num_explorers]))
 
 
 class Ucb:
@@ -101,14 +108,14 @@ class Ucb:
     def __init__(self, exploration: float) -> None:
         self._exploration = exploration
 
-    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> tuple[str, ...]:
+    def choose(self, vector: RoutingVector, available: Sequence[str], most: int) -> Route:
         total = sum(map(vector.trials, available))
 
         def bound(name: str) -> float:
             trials = PRIOR_WEIGHT + vector.trials(name)
             return vector.agreement(name) + self._exploration * math.sqrt(math.log1p(total) / trials)
 
-        return tuple(sorted(available, key=lambda name: -bound(name))[:most])
+        return Route(tuple(sorted(available, key=lambda name: -bound(name))[:most]))
 
 
 def _partners(vector: RoutingVector, ranked: Sequence[str]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Chooser:
         sequence.tokens = list(tokens)
         started = time.perf_counter()
         await self._router.expect([sequence])
-        [drafter, *_] = self._policy.choose(sequence.routing, self._drafters, 1)
+        [drafter] = self._policy.choose(sequence.routing, self._drafters, 1).leaders
         return drafter, time.perf_counter() - started
 
 

@@ -8,14 +8,13 @@ the change is known; the drafters, the routing and the round loop are the real o
 
 import argparse
 import asyncio
+import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -98,11 +97,11 @@ def measure(validation: Path, num_texts: int, method: Method, repository: Path) 
         name: InProcessDrafter(build_drafter(settings.engine, settings.weights(repository)[drafter_model(name)]))
         for name in settings.drafters
     }
-    rounds = [
-        asyncio.run(rounds_until_rerouted(settings, drafters, text, method, repository))
+    delays = [
+        asyncio.run(delay_of(settings, drafters, text, method, repository))
         for text in tqdm(texts, desc="replaying", unit="text")
     ]
-    report(rounds, method)
+    report(delays, method)
 
 
 def switching_texts(documents: Documents, count: int) -> list[SwitchingText]:
@@ -120,10 +119,18 @@ def switching_texts(documents: Documents, count: int) -> list[SwitchingText]:
     ]
 
 
-async def rounds_until_rerouted(
+@dataclass(frozen=True)
+class Delay:
+    """Rounds from the switch up to the first in which the new domain's drafter takes part, and up to the first that it
+    leads. 1 is at once."""
+
+    takes_part: float
+    leads: float  # infinite: never
+
+
+async def delay_of(
     settings: Settings, drafters: dict[str, Drafter], text: SwitchingText, method: Method, repository: Path
-) -> int | None:
-    """Rounds after the switch up to the first that the second domain's drafter leads: 1 is at once, None is never."""
+) -> Delay:
     verifier = ReplayVerifier(text.prompt + text.output)
     serving = replace(settings.serving, plain_tokens_per_call=1)
     prior = load_routing_prior(settings, repository)
@@ -139,20 +146,26 @@ async def rounds_until_rerouted(
         sequence.progress.clear()
     await loop.drain()
     running.cancel()
-    leaders = [names.split("+")[0] for names, count in sequence.statistics.routes for _ in range(count)]
+    routes = [names.split("+") for names, count in sequence.statistics.routes for _ in range(count)]
     switch = len(text.prompt) + BEFORE
-    after = [leader for leader, start in zip(leaders, verifier.positions, strict=True) if start > switch]
-    return after.index(text.second) + 1 if text.second in after else None
+    after = [names for names, start in zip(routes, verifier.positions, strict=True) if start > switch]
+    takes_part = [text.second in names for names in after]
+    return Delay(_first(takes_part), _first([names[0] == text.second for names in after]))
 
 
-def report(rounds: Sequence[int | None], method: Method) -> None:
-    found = Counter(rounds)
-    print(f"{method.value}: {len(rounds)} texts that change their domain; led by the new domain's drafter within")
+def _first(found: Sequence[bool]) -> float:
+    return found.index(True) + 1 if any(found) else math.inf
+
+
+def report(delays: Sequence[Delay], method: Method) -> None:
+    print(f"{method.value}: {len(delays)} texts that change their domain; within so many rounds of the change")
+    print(f"{'rounds':>8}{'takes part':>12}{'leads':>8}   of the new domain's drafter")
     for limit in SHOWN_ROUNDS:
-        share = sum(found[number] for number in range(1, limit + 1)) / len(rounds)
-        print(f"  {limit} round{'s' if limit > 1 else ''} of the switch: {share:.1%}")
-    known = [number for number in rounds if number is not None]
-    print(f"  median {np.median(known):.0f}; never {len(rounds) - len(known)}")
+        takes_part, leads = (
+            sum(number <= limit for number in column) / len(delays)
+            for column in zip(*((delay.takes_part, delay.leads) for delay in delays), strict=True)
+        )
+        print(f"{limit:>8}{takes_part:>12.1%}{leads:>8.1%}")
 
 
 if __name__ == "__main__":
