@@ -32,7 +32,3 @@ def test_the_report_counts_rounds_from_the_switch(capsys: pytest.CaptureFixture[
     report([Delay(1, 2), Delay(2, 3), Delay(3, 9), Delay(7, math.inf)], Method.TREE)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:5]]
     assert lines == [["1", "25.0%", "0.0%"], ["2", "50.0%", "25.0%"], ["3", "75.0%", "50.0%"]]
-        ["1", "25.0%", "0.0%"],
-        ["2", "50.0%", "25.0%"],
-        ["3", "75.0%", "50.0%"],
-    ]
