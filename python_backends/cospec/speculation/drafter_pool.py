@@ -41,38 +41,34 @@ class DrafterPool:
 
     async def ask(self, rows: Mapping[str, Rows[DraftRow]]) -> dict[str, list[DraftResult]]:
         """All drafters named, at once; those that fail or are late do not stand in the answer."""
-        if len(rows) == 1:
-            answers = [await self._ask(*item) for item in rows.items()]
-        else:
-            answers = await asyncio.gather(*(self._ask(*item) for item in rows.items()))
-        return {name: answer for name, answer in zip(rows, answers, strict=True) if answer is not None}
+        calls = {name: asyncio.ensure_future(self._drafters[name].draft(rows[name])) for name in rows}
+        if calls:
+            await asyncio.wait(calls.values(), timeout=self._patience)
+        answers = {name: self._answer(name, call) for name, call in calls.items()}
+        return {name: answer for name, answer in answers.items() if answer is not None}
 
     async def release(self, sequences: Rows[Sequence]) -> None:
         """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
         await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
 
-    async def _ask(self, name: str, rows: Rows[DraftRow]) -> list[DraftResult] | None:
-        call = asyncio.ensure_future(self._drafters[name].draft(rows))
-        done, _ = await asyncio.wait({call}, timeout=self._patience)
-        if not done:
+    def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
+        if not call.done():
             self._late[name] = call
-            call.add_done_callback(partial(self._forget_late, name))
+            call.add_done_callback(partial(self._hear_late, name))
             self._log_warning(f"drafter {name} has not answered within {self._patience} s: going on without it")
             return None
-        return self._answer(name, call)
-
-    def _forget_late(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> None:
-        del self._late[name]
-        if not call.cancelled():
-            self._answer(name, call)  # too late to be used, and a failure makes it rest
-
-    def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         try:
             return call.result()
         except CalleeError as error:
             self._resting_until[name] = self._clock() + REST_SECONDS
             self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error}")
             return None
+
+    def _hear_late(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> None:
+        """Too late to be used; but a failure makes it rest."""
+        del self._late[name]
+        if not call.cancelled():
+            self._answer(name, call)
 
     async def _release_from(self, name: str, sequences: Rows[Sequence]) -> None:
         held = [sequence for sequence in sequences if name in sequence.drafter_lengths]

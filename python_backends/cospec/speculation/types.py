@@ -1,7 +1,7 @@
 """The vocabulary of the round loop: what is asked of drafters and verifier, and what they answer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import astuple, dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -154,12 +154,12 @@ class DraftResult:
 
 
 class Verifier(Protocol):
-    async def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]: ...
+    def verify(self, rows: Sequence[VerifyRow]) -> Awaitable[list[VerifyResult]]: ...
 
     async def release(self, session_ids: Sequence[int]) -> None: ...
 
 
 class Drafter(Protocol):
-    async def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]: ...
+    def draft(self, rows: Sequence[DraftRow]) -> Awaitable[list[DraftResult]]: ...
 
     async def release(self, session_ids: Sequence[int]) -> None: ...

@@ -1,8 +1,9 @@
 """Verifier and drafters of the same server, called through BLS."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from typing import TypeVar
 
 import triton_python_backend_utils as pb_utils
 
@@ -13,20 +14,26 @@ from cospec.triton_io import rows as codec
 from cospec.triton_io.rows import Arrays
 from cospec.triton_io.tensors import as_tensors, read_outputs
 
+Answer = TypeVar("Answer")
+
 
 class BlsModel:
-    """One call at a time per thread of `executor`: `async_exec` would share Python's small default pool."""
+    """One call at a time per thread of `executor`: `async_exec` would share Python's small default pool.
+
+    A call is under way when `call` returns, before the event loop runs anything else: what it does next, such as
+    sending text, then costs no time.
+    """
 
     def __init__(self, model_name: str, signature: ModelSignature, executor: Executor) -> None:
         self._model_name = model_name
         self._output_names = [spec.name for spec in signature.outputs]
         self._executor = executor
 
-    async def call(self, inputs: Arrays) -> Arrays:
-        """Raises `CalleeError` when the model fails or is not ready."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._call, inputs)
+    def call(self, inputs: Arrays, decode: Callable[[Arrays], Answer]) -> Awaitable[Answer]:
+        """Raises `CalleeError`, when awaited, if the model fails or is not ready."""
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._call, inputs, decode)
 
-    def _call(self, inputs: Arrays) -> Arrays:
+    def _call(self, inputs: Arrays, decode: Callable[[Arrays], Answer]) -> Answer:
         request = pb_utils.InferenceRequest(
             model_name=self._model_name, requested_output_names=self._output_names, inputs=as_tensors(inputs)
         )
@@ -36,26 +43,26 @@ class BlsModel:
             raise CalleeError(f"{self._model_name} cannot be called: {error}") from error
         if response.has_error():
             raise CalleeError(f"{self._model_name} failed: {response.error().message()}")
-        return read_outputs(response)
+        return decode(read_outputs(response))
 
 
 class BlsVerifier:
     def __init__(self, model_name: str, executor: Executor) -> None:
         self._model = BlsModel(model_name, VERIFIER, executor)
 
-    async def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
-        return codec.decode_verify_results(await self._model.call(codec.encode_verify(rows)))
+    def verify(self, rows: Sequence[VerifyRow]) -> Awaitable[list[VerifyResult]]:
+        return self._model.call(codec.encode_verify(rows), codec.decode_verify_results)
 
     async def release(self, session_ids: Sequence[int]) -> None:
-        await self._model.call(codec.encode_release(session_ids, with_nodes=True))
+        await self._model.call(codec.encode_release(session_ids, with_nodes=True), codec.decode_verify_results)
 
 
 class BlsDrafter:
     def __init__(self, model_name: str, executor: Executor) -> None:
         self._model = BlsModel(model_name, DRAFTER, executor)
 
-    async def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]:
-        return codec.decode_draft_results(await self._model.call(codec.encode_draft(rows)))
+    def draft(self, rows: Sequence[DraftRow]) -> Awaitable[list[DraftResult]]:
+        return self._model.call(codec.encode_draft(rows), codec.decode_draft_results)
 
     async def release(self, session_ids: Sequence[int]) -> None:
-        await self._model.call(codec.encode_release(session_ids, with_nodes=False))
+        await self._model.call(codec.encode_release(session_ids, with_nodes=False), codec.decode_draft_results)
