@@ -10,7 +10,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
     try:
         costly = read_changes(options.settings_costly) if options.settings_costly else COSTLY_SETTINGS
-        result = measure(chosen, plan, tuple(options.parts), costly, random.Random(options.seed))
+        for result in measure(chosen, plan, tuple(options.parts), costly, random.Random(options.seed)):
+            write_report({**result, **describe_environment(read_settings())}, options.output)
     except (OSError, ValueError, ServerFailed, CospecError, BaselineFailed, InferenceServerException) as error:
         print(f"bench-collab: {error}", file=sys.stderr)
         return 1
-    write_report({**result, **describe_environment(read_settings())}, options.output)
     print((options.output / "collab.md").read_text(encoding="utf-8"))
     return 0
 
@@ -100,8 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def measure(
     pairs: Sequence[Pair], plan: CollabPlan, parts: tuple[str, ...], costly: Overrides, order: random.Random
-) -> Result:
-    """All but the environment, as plain JSON. Raises what servers, requests and processes raise."""
+) -> Iterator[Result]:
+    """All but the environment, as plain JSON: what there is after every part, so that none is lost with a later one.
+
+    Raises what servers, requests and processes raise.
+    """
     result: Result = {"pairs": [], "acceptance": {}, "routing": {}, "temperatures": {}, "bls": []}
     on_every, on_first = ({*parts} & {"ladder", "domains"}, {*parts} - {"ladder", "bls"})
     with tempfile.TemporaryDirectory() as name:
@@ -116,11 +119,13 @@ def measure(
                     result["pairs"].append(measure_pair(pair, changes, servers, pair_plan, parts, order))
                 if pair is pairs[0]:
                     result |= _measure_drafters(servers[ALONE], plan, pair_plan, on_first)
+            yield result
         if "temperatures" in parts:
             result["temperatures"]["offline"] = offline(prompts_of(MIXED, plan.sampled_prompts), plan.bundle)
+            yield result
         if "bls" in parts:
             result["bls"] = measure_bls(pairs[0], plan, order, Path(name))
-    return result
+            yield result
 
 
 def _measure_drafters(server: Server, plan: CollabPlan, pair_plan: PairPlan, parts: set[str]) -> Result:

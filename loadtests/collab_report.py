@@ -150,7 +150,7 @@ def _acceptance(matrix: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _temperatures(result: Result) -> str:
-    if not result:
+    if "offline" not in result:  # measured last
         return ""
     served = [
         [row["contender"], f"{row['temperature']:g}", f"{row['mean_acceptance_length']:.2f}"]

@@ -88,7 +88,7 @@ class ServingSettings:
     max_verify_tokens: int = _between(1, 65536, 512)
     max_round_seconds: float = _between(0.001, 600, 5.0)
     verify_token_weight: float = _between(0, 1, 0.0)
-    groups_in_flight: int = _between(1, 16, 1)
+    groups_in_flight: int = _between(1, 256, 1)
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
     bls_threads: int = _between(1, 4096, 64)
     verifier_retry_seconds: float = _between(0, 600, 15.0)
