@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from loadtests.collab_plan import fixed, ladder
 from loadtests.collab_plots import plot_acceptance, plot_throughput, plot_timelines
 from loadtests.collab_ratios import Ratio, ratios
 from loadtests.workload import MIXED
@@ -57,9 +58,15 @@ def _pair(pair: Result) -> Iterator[str]:
     changes = json.dumps(pair["settings"]) if pair["settings"] else "none"
     yield f"**{pair['name']}**: verifier of {millions:.0f}M parameters, drafters of 2.5M; changed settings: {changes}"
     mixed = [row for row in pair["rows"] if row["domain"] == MIXED]
-    yield table(CELL_COLUMNS, [_cell(row) for row in sorted(mixed, key=lambda row: int(row["concurrency"]))])
+    yield table(CELL_COLUMNS, [_cell(row) for row in sorted(mixed, key=_rung)])
     yield _domains([row for row in pair["rows"] if row["domain"] != MIXED])
     yield _scan(pair["scan"])
+
+
+def _rung(row: Result) -> tuple[int, int]:
+    """Where a row stands: by load, then as on the ladder."""
+    names = [contender.name for contender in ladder(1, fixed("", 1))]
+    return int(row["concurrency"]), names.index(row["contender"])
 
 
 CELL_COLUMNS = [

@@ -19,6 +19,7 @@ from cospec.speculation.selection import select
 from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
 
+UNDER_WAY = 1e-3  # seconds after which the next call is: then is the time to learn what changes slowly
 EXPLORED_DEPTH = 2  # of drafters that are only tried: enough to see whether they agree with the verifier
 
 
@@ -48,8 +49,7 @@ class Drafting:
         sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
         # A stranger's margins would spoil what they mean in its own domain.
         experts = [name for name in draft.drafters if name in (draft.drafters[0], LOOKUP)]
-        # While the next call is under way: what margins mean changes slowly.
-        asyncio.get_running_loop().call_later(1e-3, self._calibrate, experts, found, sequence.greedy)
+        asyncio.get_running_loop().call_later(UNDER_WAY, self._calibrate, experts, found, sequence.greedy)
 
     def _calibrate(self, drafters: Rows[str], found: Rows[Outcome], greedy: bool) -> None:
         for drafter in drafters:

@@ -14,7 +14,7 @@ from cospec.config import Settings
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.cost_model import StageCost
 from cospec.speculation.drafter_pool import DrafterPool
-from cospec.speculation.drafting import Drafting
+from cospec.speculation.drafting import UNDER_WAY, Drafting
 from cospec.speculation.grouping import Candidate, Limits, choose_group
 from cospec.speculation.lookup import LOOKUP, LookupDrafter
 from cospec.speculation.planning import Plan, Planner, make_policy
@@ -105,18 +105,22 @@ class RoundLoop:
         started = self._clock()
         drafts = await self._drafting.draft(group, plans)
         drafted = self._clock()
+        unread = sum(len(sequence.tokens) - sequence.verifier_length for sequence in group)
         await self._verify(group, drafts)
         verified = self._clock()
-        self._record(group, drafts, (started, drafted, verified))
+        self._record(group, drafts, unread, (started, drafted, verified))
 
-    def _record(self, group: Rows[Sequence], drafts: Rows[Draft], moments: tuple[float, float, float]) -> None:
-        """`moments`: when drafting began, when verification began, when it ended."""
+    def _record(
+        self, group: Rows[Sequence], drafts: Rows[Draft], unread: int, moments: tuple[float, float, float]
+    ) -> None:
+        """`unread`: tokens that the verifier read before the drafts, whole prompts among them; `moments`: when drafting
+        began, when verification began, when it ended."""
         drafting, verifying = moments[1] - moments[0], moments[2] - moments[1]
         nodes, longest = sum(map(len, drafts)), max(len(sequence.tokens) for sequence in group)
-        if nodes:  # learnt while the next call is under way
-            learn = partial(asyncio.get_running_loop().call_later, 1e-3)
+        if nodes:
+            learn = partial(asyncio.get_running_loop().call_later, UNDER_WAY)
             learn(self._draft_cost.observe, len(group), nodes, longest, drafting)
-            learn(self._verify_cost.observe, len(group), len(group) + nodes, longest, verifying)
+            learn(self._verify_cost.observe, len(group), unread + nodes, longest, verifying)
         for sequence, draft in zip(group, drafts, strict=True):
             sequence.last_draft_size = len(draft)
             sequence.statistics.seconds["draft"] += drafting if len(draft) else 0.0
