@@ -89,6 +89,9 @@ _REQUEST_OPTIONS = (
     "stop_words",
     "ignore_eos",
     "speculation",
+    "slo_class",
+    "slo_ttft_ms",
+    "slo_tpot_ms",
 )
 
 
@@ -103,6 +106,9 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", dest="stop_words", action="append", help="end before this text; may be given again")
     parser.add_argument("--ignore-eos", action="store_true", help="go on past the model's own end, to --max-tokens")
     parser.add_argument("--speculation", help="auto, off or fixed:<drafter>:<k> (default: auto)")
+    parser.add_argument("--slo-class", help="a class of the server's slo_classes, such as interactive")
+    parser.add_argument("--slo-ttft-ms", type=float, help="the first token should come within so many milliseconds")
+    parser.add_argument("--slo-tpot-ms", type=float, help="further tokens should take so many milliseconds each")
 
 
 def _summary(generation: Generation) -> str:

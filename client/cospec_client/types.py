@@ -22,6 +22,8 @@ class PerfMetrics:
     routing: Mapping[str, float] = field(default_factory=dict)  # how often each drafter agrees with the verifier
     orchestrator_share: float = 0.0  # of the time, in which the round loop itself was busy
     timeline_ms: tuple[tuple[float, float, float], ...] = ()  # of the latest rounds: drafting, verification, end
+    predicted_ms: tuple[float, ...] = ()  # of the same rounds: what both stages were expected to take
+    slo_met: Mapping[str, bool] = field(default_factory=dict)  # ttft and tpot, where they were promised
     time_ms: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod

@@ -20,6 +20,7 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent.parent / "model_repo
 DTYPES = ("float32", "bfloat16", "float16")
 RESERVED = "lookup"
 DEVICES = ("auto", "cpu", "cuda")
+CONTROLLERS = ("adaptive", "adaspec", "smartspec", "schedule", "fixed", "off")
 
 T = TypeVar("T")
 
@@ -34,6 +35,9 @@ def _between(low: float, high: float, default: Any) -> Any:
 
 def _one_of(choices: tuple[str, ...], default: str) -> Any:
     return field(default=default, metadata={"choices": choices})
+
+
+_SCHEDULE = {"low": 0, "high": 64}
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,19 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class SpeculationSettings:
+    controller: str = _one_of(CONTROLLERS, "adaptive")
     method: str = _one_of(("routed", "tree", "lockstep", "vote"), "tree")
     num_draft_tokens: int = _between(0, 64, 12)
     width: int = _between(1, 16, 1)
     branching: int = _between(1, 16, 3)
-    num_nodes: int = _between(1, 256, 14)
-    stop_below: float = _between(0, 1, 0.3)
+    num_nodes: int = _between(1, 256, 32)
     max_drafters: int = _between(1, 16, 2)
     lookup: bool = True
     routing: str = _one_of(("switching", "ucb"), "switching")
     explore_below: float = _between(0, 64, 2.0)
     num_explorers: int = _between(0, 16, 2)
     exploration: float = _between(0, 10, 0.3)
-    draft_up_to_requests: int = _between(0, 100_000, 1)
+    draft_schedule: dict[int, int] = field(default_factory=lambda: {1: 8, 2: 6, 4: 4, 8: 2}, metadata=_SCHEDULE)
     max_draft_tokens: int = _between(1, 64, 16)
     score_tokens: int = _between(2, 4096, 32)
     draft_patience_seconds: float = _between(0.001, 60, 1.0)
@@ -88,10 +92,19 @@ class ServingSettings:
     max_verify_tokens: int = _between(1, 65536, 512)
     max_round_seconds: float = _between(0.001, 600, 5.0)
     verify_token_weight: float = _between(0, 1, 0.0)
+    prefill_share: float = _between(0.01, 0.99, 0.5)
     groups_in_flight: int = _between(1, 256, 1)
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
     bls_threads: int = _between(1, 4096, 64)
     verifier_retry_seconds: float = _between(0, 600, 15.0)
+
+
+@dataclass(frozen=True)
+class SloSettings:
+    """Milliseconds; 0: nothing is promised."""
+
+    ttft_ms: float = _between(0, 3_600_000, 0.0)
+    tpot_ms: float = _between(0, 60_000, 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     speculation: SpeculationSettings = field(default_factory=SpeculationSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    slo_classes: dict[str, SloSettings] = field(default_factory=dict)
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -169,6 +183,8 @@ def _join(path: str, key: object) -> str:
 def _value(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), value, path)
+    if typing.get_origin(kind) is dict:
+        return _mapping(kind, item, value, path)
     if typing.get_origin(kind) is tuple:
         return _names(value, path)
     if kind is str:
@@ -176,6 +192,15 @@ def _value(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> 
     if kind is bool:
         return _truth(value, path)
     return _number(kind, item.metadata, value, path)
+
+
+def _mapping(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> dict[Any, Any]:
+    keys, values = typing.get_args(kind)
+    if not isinstance(value, dict) or not all(type(key) is keys for key in value):
+        raise SettingsError(
+            f"{path} must be a mapping from {'names' if keys is str else 'whole numbers'}, got {value!r}"
+        )
+    return {key: _value(values, item, each, _join(path, key)) for key, each in value.items()}
 
 
 def _names(value: Any, path: str) -> tuple[str, ...]:

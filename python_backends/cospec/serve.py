@@ -25,6 +25,7 @@ from cospec.triton_installation import ServeError, TritonInstallation, find_trit
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 EXIT_TIMEOUT = 4  # seconds that Triton may take to end its models
 KILL_TIMEOUT = 8  # seconds after which it is killed
+WARM_UP_TIMEOUT = 120.0  # seconds
 RELOAD_TIMEOUT = 120.0
 
 
@@ -85,6 +86,7 @@ class TritonServer:
             self._compile(settings)
             self._process = self._spawn(find_triton(self._runtime), settings)
             self._wait_until_ready(timeout)
+            self._warm_up()
             self._supervisor = Supervisor(self._process.pid, self._reload)
             self._supervisor.start()
         except BaseException:
@@ -194,6 +196,14 @@ class TritonServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def _warm_up(self) -> None:
+        """A first request, which also lets the orchestrator measure what its calls cost where it does not know."""
+        url, body = f"http://{self.http_url}/v2/models/orchestrator/generate", b'{"text_input": "a", "max_tokens": 4}'
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=WARM_UP_TIMEOUT).close()
+        except OSError as error:
+            raise ServeError(f"the models do not answer: {error}; {self._last_error()}") from None
 
     def _reload(self, model: str) -> None:
         """A model whose process has died; requests that wait for it go on."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cospec.speculation.fusion import FusedTree, fuse, majority_path, most_confident_child, outcomes
-from cospec.speculation.selection import select
+from cospec.speculation.selection import Claim, select
 from cospec.speculation.types import NO_PARENT, DraftTree
 
 AB = DraftTree((1, 2, 3), (-1, 0, 1), (2.0, 1.0, 0.5))
@@ -71,7 +71,7 @@ def random_tree(seed: int, size: int) -> FusedTree:
 
 def test_selection_takes_the_most_reachable_nodes_and_their_ancestors() -> None:
     trees = [random_tree(seed, 30) for seed in range(5)]
-    chosen = select(trees, [12, 0, 30, 5, 12], 40)
+    chosen = select([Claim(tree, most) for tree, most in zip(trees, [12, 0, 30, 5, 12], strict=True)], 40)
     assert sum(map(len, chosen)) == 40 and chosen[1] == []
     worst = min(tree.reaches()[i] for tree, few in zip(trees, chosen, strict=True) for i in few)
     for tree, few, limit in zip(trees, chosen, [12, 0, 30, 5, 12], strict=True):
@@ -84,5 +84,5 @@ def test_selection_takes_the_most_reachable_nodes_and_their_ancestors() -> None:
 def test_equally_reachable_nodes_never_leave_their_parent_behind() -> None:
     certain = DraftTree(tuple(range(8)), tuple(range(-1, 7)), (np.inf,) * 8)
     fused = fuse({"a": certain}, lambda drafter, margins: np.ones(len(margins)))
-    one, other = select([fused, fused], [8, 8], 9)
+    one, other = select([Claim(fused, 8)] * 2, 9)
     assert (one, other) == ([*range(len(one))], [*range(9 - len(one))])

@@ -1,60 +1,55 @@
 """Batch scheduling: which requests make a round."""
 
-import numpy as np
-import pytest
-from cospec.speculation.cost_model import StageCost
-from cospec.speculation.grouping import Candidate, Limits, choose_group
+from cospec.speculation.grouping import PATIENCE, Candidate, Limits, Seconds, choose_group
 
 
-def costs(seconds: "tuple[float, float, float]" = (5e-3, 1e-4, 1e-4), per_context: float = 0.0) -> StageCost:
-    """A stage that costs so much a call, a row, a token, and a token of 1,000 tokens of context."""
-    cost, random = StageCost(), np.random.default_rng(0)
-    for _ in range(500):
-        rows, nodes, longest = int(random.integers(1, 33)), int(random.integers(0, 16)), int(random.integers(10, 1000))
-        tokens = rows * (1 + nodes)
-        exact = float(np.dot([*seconds, per_context], [1, rows, tokens, tokens * longest / 1000]))
-        cost.observe(rows, tokens, longest, exact)
-    return cost
+def costs(call: float = 1e-2, row: float = 2e-4, token: float = 1e-4, per_context: float = 0.0) -> Seconds:
+    """A round that costs so much a call, a row, a token, and a token of 1,000 tokens of context."""
+
+    def seconds(rows: int, tokens: int, longest: int) -> float:
+        return call + rows * row + (rows + tokens) * (token + per_context * longest / 1000)
+
+    return seconds
 
 
 def limits(requests: int = 64, tokens: int = 10_000, seconds: float = 60.0, weight: float = 0.0) -> Limits:
     return Limits(requests, tokens, seconds, weight)
 
 
-def test_the_cost_of_a_stage_is_learnt_from_its_calls() -> None:
-    cost = costs((4e-3, 2e-4, 5e-5), 1e-5)
-    assert cost.seconds(7, 63, 500) == pytest.approx(4e-3 + 7 * 2e-4 + 63 * 5e-5 + 63 * 0.5 * 1e-5, rel=0.02)
-
-
 def test_requests_share_a_round_as_its_fixed_cost_is_shared() -> None:
     waiting = [Candidate(100, 8)] * 20
-    assert sorted(choose_group(waiting, costs(), costs(), limits())) == list(range(20))
+    assert sorted(choose_group(waiting, costs(), limits())) == list(range(20))
 
 
 def test_the_one_that_waits_the_longest_is_always_taken_with_those_of_like_length() -> None:
     waiting = [Candidate(length, 8) for length in (500, 10, 20, 480, 30, 510, 40, 505)]
-    group = choose_group(waiting, costs(per_context=1e-2), costs(per_context=1e-2), limits(4))
+    group = choose_group(waiting, costs(per_context=1e-2), limits(4))
     assert 0 in group and len(group) == 4
     assert {waiting[index].length for index in group} == {480, 500, 505, 510}
-    alone = choose_group([Candidate(500, 8), *[Candidate(10, 8)] * 3], costs(), costs(), limits(1))
-    assert alone == [0]
+    assert choose_group([Candidate(500, 8), *[Candidate(10, 8)] * 3], costs(), limits(1)) == [0]
 
 
 def test_a_round_keeps_to_its_tokens_and_to_its_time() -> None:
     waiting = [Candidate(100, 8)] * 32
-    assert len(choose_group(waiting, costs(), costs(), limits(tokens=70))) == 8
-    slow = costs((1e-3, 1e-2, 0.0))
-    assert len(choose_group(waiting, slow, slow, limits(seconds=0.1))) == 4
+    assert len(choose_group(waiting, costs(), limits(tokens=70))) == 8
+    assert len(choose_group(waiting, costs(1e-3, 1e-2, 0.0), limits(seconds=0.05))) == 4
 
 
 def test_sparing_the_verifier_can_be_worth_smaller_rounds() -> None:
-    waiting = [Candidate(100, 8)] * 32
-    assert len(choose_group(waiting, costs(), costs(), limits(weight=1e-3))) == 1
+    assert len(choose_group([Candidate(100, 8)] * 32, costs(), limits(weight=1e-2))) == 1
 
 
-def test_rounds_of_one_request_do_not_make_large_groups_look_dear() -> None:
-    slow = StageCost()
-    for length in range(50, 250):
-        slow.observe(1, 1 + length % 8, length, 0.03 + 0.0005 * (length % 8))
-    waiting = [Candidate(100, 0)] * 64
-    assert len(choose_group(waiting, slow, slow, Limits(64, 512, 5.0, 0.0))) == 64
+def test_the_next_promise_to_break_goes_first_and_others_only_join_where_it_is_kept() -> None:
+    waiting = [Candidate(100, 8)] * 8 + [Candidate(100, 8, slack=0.02), Candidate(100, 8, slack=0.5)]
+    group = choose_group(waiting, costs(1e-3, 4e-3, 0.0), limits())
+    assert 8 in group and len(group) == 4
+
+
+def test_a_broken_promise_hurries_nobody() -> None:
+    waiting = [Candidate(100, 8), Candidate(100, 8, slack=-0.1), Candidate(100, 8)]
+    assert len(choose_group(waiting, costs(), limits())) == 3
+
+
+def test_who_was_passed_over_for_long_goes_first() -> None:
+    waiting = [Candidate(100, 8, slack=0.02), Candidate(100, 8, passed_over=PATIENCE)]
+    assert 1 in choose_group(waiting, costs(1e-3, 1.5e-2, 0.0), limits())

@@ -1,8 +1,13 @@
 """The round loop over scripted verifier and drafters."""
 
+import asyncio
 from collections.abc import Sequence as Tokens
 
+import pytest
+from cospec.config import CONTROLLERS
 from cospec.speculation.request import Method, SpeculationMode
+from cospec.speculation.sequence import Sequence
+from cospec.speculation.types import VerifyResult, VerifyRow
 from scripted import ScriptedDrafter, ScriptedVerifier
 from scripted_rounds import (
     AUTO,
@@ -129,15 +134,54 @@ def test_requests_beyond_the_slots_wait_and_finish() -> None:
     assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
 
 
-def test_auto_does_not_draft_beyond_so_many_live_requests_and_fixed_always_does() -> None:
+def test_a_request_may_name_the_controller_of_its_drafts_and_fixed_always_drafts() -> None:
     verifier, drafter = ScriptedVerifier(counting), ScriptedDrafter(counting)
-    loop = make_loop(verifier, {"a": drafter})
-    fixed = make_request((8,), mode=SpeculationMode(Method.FIXED, "a", 4))
-    *crowd, told = generate(loop, *(make_request((n,)) for n in range(6)), fixed)
-    assert all(sequence.statistics.num_draft_tokens == 0 for sequence in crowd)
-    assert told.statistics.num_draft_tokens > 0
-    [alone] = generate(make_loop(verifier, {"a": drafter}), make_request())
-    assert alone.statistics.num_draft_tokens > 0
+    by_schedule, by_nobody = SpeculationMode(controller="schedule"), SpeculationMode(controller="off")
+    fixed = make_request((20,), mode=SpeculationMode(Method.FIXED, "a", 4))
+    silent, told = generate(make_loop(verifier, {"a": drafter}), make_request((19,), mode=by_nobody), fixed)
+    assert silent.statistics.num_draft_tokens == 0 and told.statistics.num_draft_tokens > 0
+    [alone] = generate(make_loop(verifier, {"a": drafter}), make_request(mode=by_schedule))
+    assert alone.statistics.mean_acceptance_length > 5
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_no_controller_changes_a_token(controller: str) -> None:
+    mode, drafters = SpeculationMode(controller=controller), {"a": ScriptedDrafter(often_right)}
+    requests = [make_request((n, n + 1), 20 + n, mode) for n in range(1, 9)]
+    for sequence in generate(make_loop(ScriptedVerifier(counting), drafters), *requests):
+        assert output(sequence) == expected(sequence.request.prompt, sequence.request.max_tokens)
+
+
+def test_a_long_prompt_beside_others_is_read_in_pieces_and_says_the_same() -> None:
+    class Watching(ScriptedVerifier):
+        longest = 0
+
+        async def verify(self, rows: Tokens[VerifyRow]) -> list[VerifyResult]:
+            if any(row.committed_length for row in rows):
+                self.longest = max(self.longest, *(len(row.context) for row in rows))
+            return await super().verify(rows)
+
+    async def late_prompt() -> list[Sequence]:
+        task = asyncio.create_task(loop.run())
+        early = loop.submit(1, make_request(max_tokens=200, mode=OFF), decode)
+        while early.num_output_tokens < 20:
+            await early.progress.wait()
+            early.progress.clear()
+        late = loop.submit(2, make_request(prompt, max_tokens=30), decode)
+        for sequence in (late, early):
+            while not sequence.done:
+                await sequence.progress.wait()
+                sequence.progress.clear()
+        task.cancel()
+        return [early, late]
+
+    prompt = tuple(number % 90 for number in range(700))
+    verifier = Watching(counting)
+    loop = make_loop(verifier, {"a": ScriptedDrafter(often_right)}, prefill_share=0.01)
+    early, late = asyncio.run(asyncio.wait_for(late_prompt(), 20))
+    assert output(early) == expected((1, 2, 3), 200) and output(late) == expected(prompt, 30)
+    assert 1 < verifier.longest < 350
+    assert late.statistics.rounds < 31  # pieces of a prompt are none
 
 
 def test_where_nobody_drafts_a_call_brings_several_tokens() -> None:

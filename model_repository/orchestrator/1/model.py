@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cospec.config import load_settings
+from cospec.engine.profiles import profile_store
 from cospec.engine.routing_prior import load_routing_prior
 from cospec.engine.vocabulary import load_vocabulary
 from cospec.triton_io.orchestrator import Orchestrator
@@ -15,7 +16,8 @@ class TritonPythonModel:
         settings = load_settings()
         repository = Path(args["model_repository"]).parent
         vocabulary = load_vocabulary(settings.weights(repository)["verifier"])
-        self._orchestrator = Orchestrator(settings, vocabulary, load_routing_prior(settings, repository))
+        prior, profiles = load_routing_prior(settings, repository), profile_store(settings, repository)
+        self._orchestrator = Orchestrator(settings, vocabulary, prior, profiles)
 
     async def execute(self, requests: list[Any]) -> None:
         await asyncio.gather(*(self._orchestrator.serve(request) for request in requests))

@@ -1,39 +1,168 @@
-"""What a stage of a round costs, learnt from the rounds themselves."""
+"""What the stages of a round cost: profiled once at start, then learnt from the rounds themselves (AdaSpec's efficiency
+model).
+
+Every stage is linear in a few features. The verifier's tokens come in stretches: the first ones ride along while its
+weights are read from memory, the later ones cost arithmetic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of a call, a row, a token, and a token's 1,000 context tokens, in seconds: a first guess, and how far it may be wrong.
-# Without the second, rounds of one request could not tell a call's cost from a row's, and large groups would look dear.
-GUESS = np.asarray([5e-3, 1e-4, 2e-5, 0.0])
-DOUBT = np.asarray([2e-2, 1e-3, 2e-4, 2e-4])
-NOISE = 2e-3  # seconds, of one round
+Floats = NDArray[np.float64]
+
+STRETCHES = ((0, 8), (8, 16), (16, 64), (64, 1 << 30))  # of tokens in one forward: in each, one more costs as much
+NOISE = 3e-4, 0.1  # standard deviation of one measurement: seconds, and its share
 MEMORY = 0.995  # of earlier rounds, a round later
+TRUST = 0.2  # of a profile's measurement, beside a round's: machines change
+SURPRISE = 3.0  # times the expected: more than this is a hiccup, and counts as this
 
 
-class StageCost:
-    """Seconds of one call = fixed + per row + per token + per token and context.
+@dataclass(frozen=True)
+class VerifyWork:
+    """A call to the verifier."""
 
-    Bayesian linear regression with fading evidence: as recursive least squares, but what the rounds have not shown
-    stays near the guess.
-    """
+    rows: int
+    tokens: int  # read by one forward over all rows: contexts, and draft nodes
+    longest: int  # tokens of the longest row
+    steps: int = 1  # forwards of the call
+
+
+@dataclass(frozen=True)
+class DraftWork:
+    """A drafting stage: every drafter's call, all at once."""
+
+    drafters: int
+    rows: int  # over all drafters
+    steps: int  # forwards one after another: the deepest draft
+    tokens: int  # read, over all rows: contexts, and draft tokens but each row's last
+
+
+@dataclass
+class LinearCost:
+    """seconds = weights @ features, no weight below 0. Bayesian linear regression, where measurements that are noisy in
+    proportion count in proportion; what was never measured stays near the guess."""
+
+    guess: Floats  # seconds
+    doubt: Floats  # how far it may be wrong
+    weights: Floats = field(init=False)
+    _known: tuple[Floats, Floats] = field(init=False)  # evidence that lasts
+    _recent: tuple[Floats, Floats] = field(init=False)  # evidence that fades
+
+    def __post_init__(self) -> None:
+        self.weights = self.guess
+        self._known = np.diag(self.doubt**-2.0), np.zeros_like(self.guess)
+        self._recent = np.zeros((len(self.guess),) * 2), np.zeros_like(self.guess)
+
+    def seconds(self, features: Floats) -> Any:
+        """Of features [..., len(guess)]."""
+        return features @ self.weights
+
+    def learn(self, features: Floats, seconds: Floats) -> None:
+        """Measurements that last: features [n, len(guess)], seconds [n]."""
+        weighted = TRUST * features / _deviation(seconds)[:, None] ** 2
+        evidence, seen = self._known
+        self._known = evidence + weighted.T @ features, seen + weighted.T @ (seconds - features @ self.guess)
+        self._solve()
+
+    def observe(self, features: Floats, seconds: float) -> None:
+        """One round's, which fades."""
+        bounded = min(seconds, SURPRISE * float(self.seconds(features)))
+        weighted = features / _deviation(bounded) ** 2
+        evidence, seen = self._recent
+        residual = bounded - float(features @ self.guess)
+        self._recent = MEMORY * evidence + np.outer(weighted, features), MEMORY * seen + weighted * residual
+        self._solve()
+
+    def _solve(self) -> None:
+        """Where a weight would be below 0, it is 0 and the others are found anew."""
+        evidence, seen = (known + recent for known, recent in zip(self._known, self._recent, strict=True))
+        target, free = seen + evidence @ self.guess, np.ones(len(seen), dtype=bool)
+        while True:
+            weights = np.zeros_like(target)
+            weights[free] = np.linalg.solve(evidence[np.ix_(free, free)], target[free])
+            if (weights >= 0).all():
+                self.weights = weights
+                return
+            free &= weights > 0
+
+
+class CostModel:
+    """Of one orchestrator's verifier, drafters and own work, calls through Triton included."""
 
     def __init__(self) -> None:
-        self._weights = GUESS
-        self._evidence = np.zeros((len(GUESS), len(GUESS)))
-        self._seen = np.zeros(len(GUESS))
+        # A call, a forward, a row, a token in each stretch, a row's and a token's 1,000 tokens of context.
+        self._verify = LinearCost(
+            np.asarray([1e-3, 4e-3, 1e-4, *[1e-4] * len(STRETCHES), 0, 0]),
+            np.asarray([1e-3, 2e-2, 1e-3, *[1e-3] * len(STRETCHES), 1e-3, 2e-4]),
+        )
+        # A stage, a drafter asked, a step, a drafter's step, a row, a token, one of a drafter's tokens.
+        self._draft = LinearCost(
+            np.asarray([1e-3, 5e-4, 5e-4, 0, 1e-4, 2e-5, 0]), np.asarray([1e-3, 1e-3, 1e-3, 1e-3, 5e-4, 1e-4, 1e-4])
+        )
+        self._between = LinearCost(np.asarray([5e-4, 1e-4]), np.asarray([1e-3, 3e-4]))  # a round, a row
 
-    def seconds(self, rows: int, tokens: int, longest: int) -> float:
-        """`tokens`: read by the call, over all rows; `longest`: tokens of the longest row's context."""
-        return float(_features(rows, tokens, longest) @ self._weights)
+    def verify_seconds(self, work: VerifyWork) -> float:
+        return float(self._verify.seconds(_verify_features(work)))
 
-    def observe(self, rows: int, tokens: int, longest: int, seconds: float) -> None:
-        features = _features(rows, tokens, longest)
-        self._evidence = MEMORY * self._evidence + np.outer(features, features)
-        self._seen = MEMORY * self._seen + features * (seconds - features @ GUESS)
-        certainty = np.diag((NOISE / DOUBT) ** 2)
-        self._weights = np.maximum(GUESS + np.linalg.solve(self._evidence + certainty, self._seen), 0.0)
+    def verify_seconds_of(self, work: VerifyWork, tokens: NDArray[Any]) -> Floats:
+        """[n], with each number of `tokens` [n] in place of the work's own."""
+        seconds: Floats = self._verify.seconds(_verify_matrix(work, tokens))
+        return seconds
+
+    def draft_seconds(self, work: DraftWork) -> float:
+        return float(self._draft.seconds(_draft_features(work)))
+
+    def between_seconds(self, rows: int) -> float:
+        """From the end of a round to its successor's first call: planning, streaming, taking over."""
+        return float(self._between.seconds(_between_features(rows)))
+
+    def observe_verify(self, work: VerifyWork, seconds: float) -> None:
+        self._verify.observe(_verify_features(work), seconds)
+
+    def observe_draft(self, work: DraftWork, seconds: float) -> None:
+        self._draft.observe(_draft_features(work), seconds)
+
+    def observe_between(self, rows: int, seconds: float) -> None:
+        self._between.observe(_between_features(rows), seconds)
+
+    def learn(self, verify: Sequence[tuple[VerifyWork, float]], draft: Sequence[tuple[DraftWork, float]]) -> None:
+        """A profile: work and the seconds that it took."""
+        if verify:
+            self._verify.learn(np.stack([_verify_features(work) for work, _ in verify]), _seconds(verify))
+        if draft:
+            self._draft.learn(np.stack([_draft_features(work) for work, _ in draft]), _seconds(draft))
 
 
-def _features(rows: int, tokens: int, longest: int) -> NDArray[np.float64]:
-    return np.asarray([1.0, rows, tokens, tokens * longest / 1000])
+def _verify_features(work: VerifyWork) -> Floats:
+    features: Floats = _verify_matrix(work, np.asarray([work.tokens]))[0]
+    return features
+
+
+def _verify_matrix(work: VerifyWork, tokens: NDArray[Any]) -> Floats:
+    """[n, features] for `tokens` [n]."""
+    context, ones = work.longest / 1000, np.ones(len(tokens))
+    stretches = [np.clip(tokens, low, high) - low for low, high in STRETCHES]
+    a_forward = [ones, work.rows * ones, *stretches, work.rows * context * ones, tokens * context]
+    return np.stack([ones, *(work.steps * column for column in a_forward)], axis=1)
+
+
+def _draft_features(work: DraftWork) -> Floats:
+    together, each = work.drafters * work.steps, work.tokens / work.drafters
+    return np.asarray([1.0, work.drafters, work.steps, together, work.rows, work.tokens, each])
+
+
+def _between_features(rows: int) -> Floats:
+    return np.asarray([1.0, rows])
+
+
+def _seconds(measured: Sequence[tuple[Any, float]]) -> Floats:
+    return np.asarray([seconds for _, seconds in measured])
+
+
+def _deviation(seconds: Any) -> Any:
+    absolute, relative = NOISE
+    return absolute + relative * seconds

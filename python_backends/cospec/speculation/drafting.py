@@ -1,6 +1,7 @@
 """The drafting stage of a round: ask the planned drafters, fuse their answers, choose what the verifier checks."""
 
 import asyncio
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospec.speculation.calibration import Calibration
+from cospec.speculation.cost_model import DraftWork
 from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.fusion import Outcome, fuse, majority_path, most_confident_child, outcomes
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.planning import Plan
 from cospec.speculation.request import Method
 from cospec.speculation.routing import trust
-from cospec.speculation.selection import select
+from cospec.speculation.selection import Claim, Rates, select
 from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
+
+Worth = Callable[[DraftWork | None], Rates]  # what drafting cost -> how the verifier's work pays, for `select`
 
 UNDER_WAY = 1e-3  # seconds after which the next call is: then is the time to learn what changes slowly
 EXPLORED_DEPTH = 2  # of drafters that are only tried: enough to see whether they agree with the verifier
@@ -30,8 +34,8 @@ class Drafting:
         self._calibration = calibration
         self._max_nodes = max_nodes
 
-    async def draft(self, sequences: Rows[Sequence], plans: Rows[Plan]) -> list[Draft]:
-        """One draft per sequence, empty where nothing was planned or nobody answered."""
+    async def draft(self, sequences: Rows[Sequence], plans: Rows[Plan], worth: Worth) -> "Drafted":
+        """One draft per sequence, empty where nothing was planned or nobody answered; `worth` chooses their nodes."""
         members = [_Member(sequence, plan, self._calibration) for sequence, plan in zip(sequences, plans, strict=True)]
         drafting = [member for member in members if member.plan.drafters]
         lockstep = [member for member in drafting if member.plan.method is Method.LOCKSTEP]
@@ -40,8 +44,9 @@ class Drafting:
             await self._draft_at_once(at_once)
         if lockstep:
             await self._draft_in_lockstep(lockstep)
-        self._choose_nodes(drafting)
-        return [member.draft for member in members]
+        work = _work_of(at_once) if not lockstep else None
+        self._choose_nodes(drafting, worth, work)
+        return Drafted([member.draft for member in members], work)
 
     def learn(self, sequence: Sequence, draft: Draft, verified: Rows[int]) -> None:
         """From what the verifier chose: how good the drafters are on this text, and what their margins mean."""
@@ -92,16 +97,22 @@ class Drafting:
             for member, result in zip(askers, answers.get(name, [None] * len(askers)), strict=True):
                 member.take(name, result)
 
-    def _choose_nodes(self, members: "Rows[_Member]") -> None:
+    def _choose_nodes(self, members: "Rows[_Member]", worth: Worth, work: DraftWork | None) -> None:
         drafted = [member for member in members if len(member.draft.fused)]
         voting = [member for member in drafted if member.plan.method is Method.VOTE]
         ranking = [member for member in drafted if member.plan.method is not Method.VOTE]
         for member in voting:
             member.choose(majority_path(member.draft.fused, member.weights())[: member.plan.num_nodes])
-        limits = [member.plan.num_nodes for member in ranking]
-        chosen = select([member.draft.fused for member in ranking], limits, self._max_nodes)
-        for member, nodes in zip(ranking, chosen, strict=True):
+        claims = [member.claim() for member in ranking]
+        rates = worth(work) if any(not claim.whole for claim in claims) else None
+        for member, nodes in zip(ranking, select(claims, self._max_nodes, rates), strict=True):
             member.choose(nodes)
+
+
+@dataclass(frozen=True)
+class Drafted:
+    drafts: list[Draft]
+    work: DraftWork | None  # None: nobody was asked, or again and again
 
 
 @dataclass
@@ -113,6 +124,7 @@ class _Member:
     calibration: Calibration
     draft: Draft = field(default_factory=Draft)
     proposals: dict[str, DraftTree] = field(default_factory=dict)  # the drafters' latest answers
+    num_read: dict[str, int] = field(default_factory=dict)  # drafter -> tokens that it read for the latest answer
     spine: list[int] = field(default_factory=list)  # tokens that all drafters go on from, in lock-step
     end: int = NO_PARENT  # the node of the last of them
 
@@ -124,6 +136,7 @@ class _Member:
         if drafter in self.draft.read:
             held = len(sequence.tokens) + len(self.draft.read[drafter])
         context = np.asarray((sequence.tokens + self.spine)[held:], dtype=np.int32)
+        self.num_read[drafter] = len(context)
         stop = self.calibration.of(drafter, sequence.greedy).stop_rule(plan.stop_below)
         return DraftRow(sequence.session_id, held, context, depth, sequence.sampling, plan.width, plan.branching, stop)
 
@@ -141,6 +154,7 @@ class _Member:
         chain = result.tree.first_of_each_depth()[:-1] if self.plan.width == 1 and drafter != LOOKUP else ()
         self.draft.read[drafter] = (*self.spine, *chain)
         if len(result.tree):
+            self.draft.deepest = max(self.draft.deepest, self.plan.depth)
             self.proposals[drafter] = result.tree
             known = {*self.draft.drafters, drafter}
             self.draft.drafters = tuple(name for name in self.plan.drafters if name in known)
@@ -165,9 +179,27 @@ class _Member:
             self.end = best
             self.spine.append(fused.nodes[best].token)
 
+    def claim(self) -> Claim:
+        return Claim(self.draft.fused, self.plan.num_nodes, not self.plan.priced, self.plan.needed)
+
     def choose(self, nodes: Rows[int]) -> None:
         self.draft.nodes = nodes
         self.draft.tree = self.draft.fused.keep(nodes)
 
     def _trust(self, drafter: str) -> float:
         return 1.0 if drafter == LOOKUP else trust(self.sequence.routing, drafter, self.plan.drafters)
+
+
+def _work_of(members: "Rows[_Member]") -> DraftWork | None:
+    """Lookup costs next to nothing."""
+    asked = [
+        (name, member.num_read[name], member.proposals[name].depth() if name in member.proposals else 0)
+        for member in members
+        for name in member.num_read
+        if name != LOOKUP
+    ]
+    if not asked:
+        return None
+    drafters = {name for name, _, _ in asked}
+    tokens = sum(read + max(0, depth - 1) for _, read, depth in asked)
+    return DraftWork(len(drafters), len(asked), max(depth for _, _, depth in asked), tokens)

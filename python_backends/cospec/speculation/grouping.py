@@ -1,14 +1,18 @@
 """Batch scheduling: which ready requests make the next round together (CoSine, batch scheduling).
 
-Not first come, first served, and not a fixed size: a long request would stretch a whole batch. Of the sets of similar
-length with the request that waits the longest, the one with the least cost per request, under a bound on the round's
-latency and on the tokens to verify. Memory is bounded before: only requests that hold a slot are ready.
+Not first come, first served, and not a fixed size: a long request would stretch a whole batch, and a large batch would
+break the promises made to some. Of the sets of similar length with the request that must go first, the one with the
+least cost per request, under a bound on the round's latency and on the tokens to verify. Memory is bounded before: only
+requests that hold a slot are ready.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cospec.speculation.cost_model import StageCost
+Seconds = Callable[[int, int, int], float]  # rows, draft tokens, longest context -> of a round
+
+PATIENCE = 8  # rounds after which even a request without promises goes first
 
 
 @dataclass(frozen=True)
@@ -25,34 +29,39 @@ class Limits:
 class Candidate:
     length: int  # tokens of its context
     verify_tokens: int  # of its next draft, at most
+    slack: float = math.inf  # seconds that its round may take before it breaks its SLO; below 0: broken
+    passed_over: int = 0  # rounds that went without it while it was ready
 
 
-def choose_group(
-    waiting: Sequence[Candidate], draft_cost: StageCost, verify_cost: StageCost, limits: Limits
-) -> list[int]:
-    """Indices into `waiting`, whose first one waits the longest and is always taken: nobody starves."""
+def choose_group(waiting: Sequence[Candidate], seconds_of: Seconds, limits: Limits) -> list[int]:
+    """Indices into `waiting`, which stand in the order of their waiting. The one that must go first is always taken."""
     by_length = sorted(range(len(waiting)), key=lambda index: waiting[index].length)
-    best, least = [0], float("inf")
-    for window in _windows(waiting, by_length, limits.requests):
+    first = _first(waiting)
+    best, least = [first], math.inf
+    for window in _windows(waiting, by_length, first, limits.requests):
         group = [waiting[index] for index in window]
         tokens = sum(candidate.verify_tokens for candidate in group)
-        seconds = _round_seconds(group, tokens, draft_cost, verify_cost)
-        fits = tokens <= limits.verify_tokens and seconds <= limits.seconds
+        seconds = seconds_of(len(group), tokens, max(candidate.length for candidate in group))
+        allowed = min(limits.seconds, *(candidate.slack for candidate in group if candidate.slack > 0), math.inf)
+        fits = tokens <= limits.verify_tokens and seconds <= allowed
         cost = seconds / len(group) + limits.seconds_per_verify_token * tokens
         if fits and cost < least:
             best, least = window, cost
     return best
 
 
-def _round_seconds(group: Sequence[Candidate], tokens: int, draft_cost: StageCost, verify_cost: StageCost) -> float:
-    longest = max(candidate.length for candidate in group)
-    drafting = draft_cost.seconds(len(group), tokens, longest) if tokens else 0.0
-    return drafting + verify_cost.seconds(len(group), len(group) + tokens, longest)
+def _first(waiting: Sequence[Candidate]) -> int:
+    """The next to break a promise that can still be kept; but nobody starves."""
+    starving = next((index for index, each in enumerate(waiting) if each.passed_over >= PATIENCE), None)
+    if starving is not None:
+        return starving
+    urgent = [index for index, each in enumerate(waiting) if 0 < each.slack < math.inf]
+    return min(urgent, key=lambda index: waiting[index].slack, default=0)
 
 
-def _windows(waiting: Sequence[Candidate], by_length: Sequence[int], largest: int) -> Iterator[list[int]]:
-    """With the one that waits the longest: of sizes 1, 2, 4 .. and the largest, each as alike in length as can be."""
-    place, size, most = by_length.index(0), 1, min(largest, len(by_length))
+def _windows(waiting: Sequence[Candidate], by_length: Sequence[int], first: int, largest: int) -> Iterator[list[int]]:
+    """With `first`: of sizes 1, 2, 4 .. and the largest, each as alike in length as can be."""
+    place, size, most = by_length.index(first), 1, min(largest, len(by_length))
     while True:
         starts = range(max(0, place - size + 1), min(place, len(by_length) - size) + 1)
         windows = [list(by_length[start : start + size]) for start in starts]

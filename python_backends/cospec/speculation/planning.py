@@ -1,9 +1,13 @@
 """How each sequence of a group is drafted for in a round: by whom, how deep, how wide, and by which kind of fusion."""
 
+import math
+from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, replace
 
 from cospec.config import SpeculationSettings
+from cospec.speculation.baselines import AdaSpec, Fixed, Off, Schedule, SmartSpec
+from cospec.speculation.controller import Adaptive, Controller, Outlook
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.request import Method, SpeculationMode
 from cospec.speculation.routing import Route, RoutingPolicy, Switching, Ucb
@@ -20,9 +24,22 @@ class Plan:
     branching: int = 1
     num_nodes: int = 0  # at most, for the verifier to check
     stop_below: float = 0.0  # as in `StopRule`
+    priced: bool = False  # whether nodes that are not worth their time are left out
+    needed: float = 0.0  # tokens that the request's SLO asks of the round, the bonus token included
 
 
 NO_DRAFT = Plan()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Of one sequence's round, as a controller decided."""
+
+    depth: int  # draft tokens on the longest path; 0: none
+    stop_below: float  # as in `Decision`
+    rate: float  # as in `Decision`
+    needed: float  # as in `Outlook`
+    chains: bool  # as in `Controller`
 
 
 def make_policy(settings: SpeculationSettings) -> RoutingPolicy:
@@ -31,44 +48,66 @@ def make_policy(settings: SpeculationSettings) -> RoutingPolicy:
     return Switching(settings.explore_below, settings.num_explorers)
 
 
-class Planner:
-    """Plans from settings and from what each request asks for."""
+def make_controllers(settings: SpeculationSettings) -> dict[str, Controller]:
+    """By the names that settings and requests have for them."""
+    return {
+        "adaptive": Adaptive(),
+        "off": Off(),
+        "fixed": Fixed(settings.num_draft_tokens),
+        "schedule": Schedule(settings.draft_schedule),
+        "smartspec": SmartSpec(),
+        "adaspec": AdaSpec(),
+    }
 
-    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy, max_verify_tokens: int) -> None:
-        """`max_verify_tokens`: draft tokens that a round may bring the verifier."""
-        self._max_verify_tokens = max_verify_tokens
+
+class Planner:
+    """Plans from settings, from what each request asks for, and from what a controller decided."""
+
+    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy) -> None:
         self._settings = settings
         self._policy = policy
 
-    def drafts_for(self, sequence: Sequence, num_requests: int) -> bool:
-        """Whether the next round drafts at all; `num_requests`: live ones, of which `auto` takes account."""
-        mode = self._resolve(sequence.request.speculation, num_requests)
-        return mode.method is not Method.OFF and _depth(sequence, mode) >= 1 and sequence.verifier_length > 0
+    def outlook(self, sequence: Sequence, common_chance: float, needed: float) -> Outlook:
+        """`common_chance`: acceptance of all sequences; `needed`: tokens that its SLO asks of the round."""
+        mode = sequence.request.speculation
+        held = max(sequence.drafter_lengths.values(), default=0)
+        return Outlook(
+            chance=sequence.acceptance.chance(common_chance),
+            deepest=self.deepest(sequence),
+            remaining=sequence.num_remaining_tokens,
+            unread=max(0, len(sequence.tokens) - held - 1),
+            needed=needed,
+            forced=mode.method not in (Method.AUTO, Method.OFF),
+        )
 
-    def plan(self, sequence: Sequence, available: Rows[str], num_requests: int) -> Plan:
+    def deepest(self, sequence: Sequence) -> int:
+        """Draft tokens that its next round can use: the bonus token is one of those that remain."""
+        mode = sequence.request.speculation
+        if mode.method is Method.OFF or sequence.num_unread != 1:
+            return 0
+        wanted = self._settings.num_draft_tokens if mode.num_draft_tokens is None else mode.num_draft_tokens
+        return max(0, min(wanted, sequence.num_remaining_tokens - 1))
+
+    def plan(self, sequence: Sequence, budget: Budget, available: Rows[str]) -> Plan:
         """`available`: drafters that can be asked now."""
-        if not self.drafts_for(sequence, num_requests):
+        if not budget.depth:
             return NO_DRAFT
-        mode = self._resolve(sequence.request.speculation, num_requests)
+        asked = sequence.request.speculation
+        mode = self._resolve(asked, budget.chains)
         route = self._route(sequence, mode, available)
         drafters = (*route.leaders, *route.explorers, *((LOOKUP,) if mode.lookup else ()))
-        depth = min(_depth(sequence, mode), self._deepest(mode, num_requests))
-        plan = replace(self._shape(mode), drafters=drafters, explorers=route.explorers, depth=depth)
-        return plan if drafters else NO_DRAFT
+        if not drafters:
+            return NO_DRAFT
+        shape = replace(self._shape(mode.method, budget), drafters=drafters, explorers=route.explorers)
+        chosen = shape.method in (Method.TREE, Method.LOCKSTEP) and (shape.branching > 1 or asked.method is Method.AUTO)
+        return replace(shape, depth=budget.depth, priced=chosen and budget.rate > 0, needed=budget.needed)
 
-    def _deepest(self, mode: SpeculationMode, num_requests: int) -> int:
-        """Under load the longest drafts shrink first: to a request's share of what is verified."""
-        fixed = mode.method is Method.FIXED
-        return self._settings.max_draft_tokens if fixed else max(1, self._max_verify_tokens // num_requests)
-
-    def _resolve(self, mode: SpeculationMode, num_requests: int) -> SpeculationMode:
-        """`auto` by the settings. Drafting buys time with work, and under load there is no work to spare."""
+    def _resolve(self, mode: SpeculationMode, chains: bool) -> SpeculationMode:
+        """`auto` by the settings."""
         if mode.method is not Method.AUTO:
             return mode
-        settings = self._settings
-        if num_requests > settings.draft_up_to_requests or not settings.num_draft_tokens:
-            return SpeculationMode(Method.OFF)
-        return SpeculationMode(Method(settings.method), None, settings.num_draft_tokens, settings.lookup)
+        method = Method.ROUTED if chains else Method(self._settings.method)
+        return replace(mode, method=method, lookup=self._settings.lookup and not chains)
 
     def _route(self, sequence: Sequence, mode: SpeculationMode, available: Rows[str]) -> Route:
         if mode.drafter is not None:
@@ -77,16 +116,25 @@ class Planner:
         most = 1 if mode.method is Method.ROUTED else self._settings.max_drafters
         return self._policy.choose(sequence.routing, models, most) if models else Route(())
 
-    def _shape(self, mode: SpeculationMode) -> Plan:
-        settings, depth = self._settings, mode.num_draft_tokens or 0
-        if mode.method in (Method.FIXED, Method.ROUTED):
-            return Plan(method=Method.TREE, num_nodes=depth)
-        if mode.method is Method.VOTE:
-            return Plan(method=Method.VOTE, num_nodes=depth)
-        plan = Plan(method=mode.method, branching=settings.branching, num_nodes=settings.num_nodes)
-        tree = mode.method is Method.TREE
-        return replace(plan, width=settings.width, stop_below=settings.stop_below) if tree else plan
+    def _shape(self, method: Method, budget: Budget) -> Plan:
+        settings = self._settings
+        if method in (Method.FIXED, Method.ROUTED):
+            return Plan(method=Method.TREE, num_nodes=budget.depth)
+        if method is Method.VOTE:
+            return Plan(method=Method.VOTE, num_nodes=budget.depth)
+        plan = Plan(method=method, branching=settings.branching, num_nodes=settings.num_nodes)
+        tree = method is Method.TREE
+        return replace(plan, width=settings.width, stop_below=budget.stop_below) if tree else plan
 
 
-def _depth(sequence: Sequence, mode: SpeculationMode) -> int:
-    return min(mode.num_draft_tokens or 0, sequence.num_remaining_tokens - 1)  # the bonus token is one of them
+def controllers_of(sequences: Rows[Sequence], default: str) -> Mapping[str, list[int]]:
+    """Controller -> places of the sequences that it decides for."""
+    places: dict[str, list[int]] = {}
+    for place, sequence in enumerate(sequences):
+        places.setdefault(sequence.request.speculation.controller or default, []).append(place)
+    return places
+
+
+def round_limit(slacks: Rows[float]) -> float:
+    """Seconds that a round may take: until the first promise breaks that can still be kept."""
+    return min((slack for slack in slacks if slack > 0), default=math.inf)

@@ -19,6 +19,7 @@ class RequestPool:
         self._waiting: deque[Sequence] = deque()
         self._ready: list[Sequence] = []
         self._num_active = 0
+        self.waited = True  # whether the latest group had to be waited for
         self._news = asyncio.Event()
 
     def __len__(self) -> int:
@@ -49,7 +50,9 @@ class RequestPool:
 
     async def take_group(self, choose: Choose) -> list[Sequence]:
         """Wait for work, then take what `choose` picks from the ready ones."""
+        self.waited = False
         while not self._admit():
+            self.waited = True
             self._news.clear()
             await self._news.wait()
         chosen = set(choose(self._ready))

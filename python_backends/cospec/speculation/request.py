@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
+from cospec.config import CONTROLLERS, SloSettings
+from cospec.speculation.slo import NO_SLO, Slo
 from cospec.speculation.types import SamplingParameters
 
 
@@ -28,6 +30,7 @@ class Method(str, Enum):
 
 FUSING = (Method.ROUTED, Method.TREE, Method.LOCKSTEP, Method.VOTE)
 WITH_LOOKUP = "+lookup"
+_AUTO_BY = {f"{Method.AUTO.value}:{name}": name for name in CONTROLLERS}
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,20 @@ class SpeculationMode:
     drafter: str | None = None
     num_draft_tokens: int | None = None
     lookup: bool = False  # whether the free expert takes part
+    controller: str | None = None  # of `auto`; None: the settings' own
 
     @staticmethod
     def parse(text: str, drafters: tuple[str, ...], max_draft_tokens: int) -> "SpeculationMode":
         if text in (Method.AUTO.value, Method.OFF.value):
             return SpeculationMode(Method(text))
+        if text in _AUTO_BY:
+            return SpeculationMode(controller=_AUTO_BY[text])
         words = text.removesuffix(WITH_LOOKUP).split(":")
         named = words[0] == Method.FIXED.value
         known = named or words[0] in [method.value for method in FUSING]
         if not known or len(words) != 2 + named or not words[-1].isdecimal():
             raise InvalidRequest(
-                "speculation must be auto, off, fixed:<drafter>:<k>, or "
+                f"speculation must be auto, off, fixed:<drafter>:<k>, auto:<{'|'.join(CONTROLLERS)}>, or "
                 f"{', '.join(method.value + ':<k>' for method in FUSING)} (each with {WITH_LOOKUP} or without), "
                 f"got {text!r}"
             )
@@ -76,6 +82,9 @@ class RequestFields:
     ignore_eos: bool | None = None
     exclude_input_in_output: bool | None = None
     speculation: str | None = None
+    slo_class: str | None = None
+    slo_ttft_ms: float | None = None
+    slo_tpot_ms: float | None = None
     return_num_input_tokens: bool | None = None
     return_num_output_tokens: bool | None = None
     return_finish_reason: bool | None = None
@@ -129,6 +138,7 @@ class RequestLimits:
     default_max_tokens: int
     drafters: tuple[str, ...]
     max_draft_tokens: int
+    slo_classes: Mapping[str, SloSettings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ class GenerationRequest:
     stop_words: tuple[str, ...] = ()
     ignore_eos: bool = False
     stream: bool = False
+    slo: Slo = NO_SLO
 
 
 def build_request(
@@ -157,8 +168,16 @@ def build_request(
         eos_allowed_from=len(prompt) + min_tokens,
     )
     mode = SpeculationMode.parse(sent.speculation or "auto", limits.drafters, limits.max_draft_tokens)
-    stop_words = tuple(word for word in sent.stop_words or () if word)
-    return GenerationRequest(prompt, max_tokens, sampling, mode, stop_words, bool(sent.ignore_eos), bool(sent.stream))
+    return GenerationRequest(
+        prompt,
+        max_tokens,
+        sampling,
+        mode,
+        tuple(word for word in sent.stop_words or () if word),
+        bool(sent.ignore_eos),
+        bool(sent.stream),
+        _slo(sent, limits.slo_classes),
+    )
 
 
 def check_text(text: bytes) -> str:
@@ -170,6 +189,28 @@ def check_text(text: bytes) -> str:
     if not decoded:
         raise InvalidRequest("text_input is empty; it must hold at least one character")
     return decoded
+
+
+def _slo(sent: RequestFields, classes: Mapping[str, SloSettings]) -> Slo:
+    """The class's promises, and the request's own where it has them."""
+    name = sent.slo_class or ""
+    if name and name not in classes:
+        raise InvalidRequest(f"slo_class must be one of {', '.join(classes)}, got {name!r}")
+    promised = classes[name] if name else SloSettings()
+    return Slo(
+        _promise("slo_ttft_ms", sent.slo_ttft_ms, promised.ttft_ms),
+        _promise("slo_tpot_ms", sent.slo_tpot_ms, promised.tpot_ms),
+        name,
+    )
+
+
+def _promise(name: str, sent: float | None, of_class: float) -> float:
+    """Seconds; infinite where nothing is promised."""
+    if sent is None:
+        return of_class / 1e3 if of_class else math.inf
+    if not math.isfinite(sent) or sent <= 0:
+        raise InvalidRequest(f"{name} must be a finite number above 0, got {sent}")
+    return sent / 1e3
 
 
 def _max_tokens(sent: RequestFields, prompt_length: int, limits: RequestLimits) -> int:

@@ -12,16 +12,17 @@ from typing import Any
 
 from cospec.config import Settings
 from cospec.speculation.calibration import Calibration
-from cospec.speculation.cost_model import StageCost
+from cospec.speculation.cost_model import VerifyWork
 from cospec.speculation.drafter_pool import DrafterPool
-from cospec.speculation.drafting import UNDER_WAY, Drafting
-from cospec.speculation.grouping import Candidate, Limits, choose_group
+from cospec.speculation.drafting import UNDER_WAY, Drafted, Drafting
 from cospec.speculation.lookup import LOOKUP, LookupDrafter
-from cospec.speculation.planning import Plan, Planner, make_policy
+from cospec.speculation.planning import Plan
 from cospec.speculation.pool import RequestPool
+from cospec.speculation.profiling import Profiler, Profiles
 from cospec.speculation.request import GenerationRequest
 from cospec.speculation.router import Router, TextPrior
 from cospec.speculation.sequence import CalleeError, Draft, Finish, Sequence
+from cospec.speculation.steering import Steering
 from cospec.speculation.text_stream import Decode
 from cospec.speculation.types import Drafter, Status, Verifier, VerifyResult
 
@@ -46,12 +47,12 @@ class RoundLoop:
         """`clock`: seconds; `busy_clock`: seconds in which this thread had a processor."""
         speculation = settings.speculation
         self._verifier = verifier
+        self._models = drafters
         self._drafters = DrafterPool(
             {**drafters, LOOKUP: LookupDrafter()}, speculation.draft_patience_seconds, clock, log_warning
         )
         self._router = Router(self._drafters, prior, speculation.score_tokens)
-        self._planner = Planner(speculation, make_policy(speculation), settings.serving.max_verify_tokens)
-        self._draft_cost, self._verify_cost = StageCost(), StageCost()
+        self.steering = Steering(settings, len(drafters), clock)
         self._drafting = Drafting(self._drafters, Calibration(), settings.serving.max_verify_tokens)
         self._end_tokens = end_tokens
         self._settings = settings
@@ -59,6 +60,7 @@ class RoundLoop:
         self._busy_clock = busy_clock
         self._log_warning = log_warning
         self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
+        self._ended_at: float | None = None  # of the latest round
         self._releases: set[asyncio.Task[None]] = set()
 
     def submit(self, session_id: int, request: GenerationRequest, decode: Decode) -> Sequence:
@@ -67,6 +69,21 @@ class RoundLoop:
         sequence.submitted_at, sequence.busy_before = self._clock(), self._busy_clock()
         self.pool.add(sequence)
         return sequence
+
+    async def know_costs(self, profiles: Profiles) -> None:
+        """From an earlier start's profile, or by measuring, which takes seconds."""
+        profile = profiles.load()
+        if profile is None:
+            settings = self._settings
+            rows, room = settings.serving.max_group_size, settings.engine.verifier.max_length
+            slots = min(settings.engine.verifier.num_slots, settings.engine.drafter.num_slots)
+            try:
+                profile = await Profiler(self._verifier, self._models, self._clock, min(rows, slots), room).profile()
+            except CalleeError as error:
+                self._log_warning(f"costs could not be measured, and are learnt on the way: {error}")
+                return
+            profiles.save(profile)
+        self.steering.costs.learn(profile.verify, profile.draft)
 
     async def run(self) -> None:
         """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""
@@ -87,67 +104,71 @@ class RoundLoop:
             self._return(group)
 
     def _choose_group(self, ready: Rows[Sequence]) -> list[int]:
-        serving = self._settings.serving
-        share = -(-self.pool.num_active // serving.groups_in_flight)  # so that every stage has work
-        limits = Limits(
-            requests=min(serving.max_group_size, share),
-            verify_tokens=serving.max_verify_tokens,
-            seconds=serving.max_round_seconds,
-            seconds_per_verify_token=serving.verify_token_weight,
-        )
-        waiting = [Candidate(len(sequence.tokens), sequence.last_draft_size) for sequence in ready]
-        return choose_group(waiting, self._draft_cost, self._verify_cost, limits)
+        share = -(-self.pool.num_active // self._settings.serving.groups_in_flight)  # so that every stage has work
+        return self.steering.choose_group(ready, share)
 
     async def _round(self, group: Rows[Sequence]) -> None:
         if not group:
             return
-        plans = await self._plan(group)
+        pieces = self.steering.pieces(group)
+        plans = await self._plan(group, pieces)
         started = self._clock()
-        drafts = await self._drafting.draft(group, plans)
-        drafted = self._clock()
-        unread = sum(len(sequence.tokens) - sequence.verifier_length for sequence in group)
-        await self._verify(group, drafts)
-        verified = self._clock()
-        self._record(group, drafts, unread, (started, drafted, verified))
+        self._observe_pause(len(group), started)
+        drafted = await self._drafting.draft(group, plans, partial(self.steering.rates, group, pieces))
+        verifying = self._clock()
+        work = self._work(group, pieces, drafted.drafts)
+        await self._verify(group, pieces, drafted.drafts, work.steps)
+        self._ended_at = self._clock()
+        self._record(group, drafted, work, (started, verifying, self._ended_at))
+
+    def _observe_pause(self, rows: int, now: float) -> None:
+        """What is not called a stage: the time since the last round, if there was work all along."""
+        if self._ended_at is not None and not self.pool.waited:
+            self.steering.costs.observe_between(rows, now - self._ended_at)
 
     def _record(
-        self, group: Rows[Sequence], drafts: Rows[Draft], unread: int, moments: tuple[float, float, float]
+        self, group: Rows[Sequence], drafted: Drafted, work: VerifyWork, moments: tuple[float, float, float]
     ) -> None:
-        """`unread`: tokens that the verifier read before the drafts, whole prompts among them; `moments`: when drafting
-        began, when verification began, when it ended."""
+        """`moments`: when drafting began, when verification began, when it ended."""
         drafting, verifying = moments[1] - moments[0], moments[2] - moments[1]
-        nodes, longest = sum(map(len, drafts)), max(len(sequence.tokens) for sequence in group)
-        if nodes:
-            learn = partial(asyncio.get_running_loop().call_later, UNDER_WAY)
-            learn(self._draft_cost.observe, len(group), nodes, longest, drafting)
-            learn(self._verify_cost.observe, len(group), unread + nodes, longest, verifying)
-        for sequence, draft in zip(group, drafts, strict=True):
+        predicted = self.steering.predicted(work, drafted.work)
+        learn = partial(asyncio.get_running_loop().call_later, UNDER_WAY)
+        learn(self.steering.observe_seconds, work, drafted.work, drafting, verifying)
+        for sequence, draft in zip(group, drafted.drafts, strict=True):
             sequence.last_draft_size = len(draft)
-            sequence.statistics.seconds["draft"] += drafting if len(draft) else 0.0
-            sequence.statistics.seconds["verify"] += verifying
-            sequence.statistics.timeline.append(moments)
+            statistics = sequence.statistics
+            statistics.seconds["draft"] += drafting if len(draft) else 0.0
+            statistics.seconds["verify"] += verifying
+            statistics.timeline.append(moments)
+            statistics.predicted.append(predicted)
 
-    async def _plan(self, group: Rows[Sequence]) -> list[Plan]:
+    async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Plan]:
         started = self._clock()
-        num_requests = self.pool.num_active
-        drafting = [sequence for sequence in group if self._planner.drafts_for(sequence, num_requests)]
+        budgets = self.steering.budgets(group, pieces)
+        drafting = [sequence for sequence, budget in zip(group, budgets, strict=True) if budget.depth]
         await self._router.expect([item for item in drafting if item.request.speculation.drafter is None])
-        available = self._drafters.available()
-        plans = [self._planner.plan(sequence, available, num_requests) for sequence in group]
+        plans = self.steering.plans(group, budgets, self._drafters.available())
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
         return plans
 
-    async def _verify(self, group: Rows[Sequence], drafts: Rows[Draft]) -> None:
-        num_tokens = self._num_plain_tokens(group, drafts)
-        rows = [sequence.verify_row(draft.tree, num_tokens) for sequence, draft in zip(group, drafts, strict=True)]
+    def _work(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft]) -> VerifyWork:
+        longest = max(len(sequence.tokens) for sequence in group)
+        steps = self._num_plain_tokens(group, drafts)
+        return VerifyWork(len(group), sum(pieces) + sum(map(len, drafts)), longest, steps)
+
+    async def _verify(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft], num_tokens: int) -> None:
+        rows = [
+            sequence.verify_row(draft.tree, num_tokens, piece)
+            for sequence, draft, piece in zip(group, drafts, pieces, strict=True)
+        ]
         try:
             results = await self._verifier.verify(rows)
         except CalleeError as error:
             await self._endure(group, error)
             return
-        for sequence, draft, result in zip(group, drafts, results, strict=True):
-            self._take_over(sequence, draft, result)
+        for sequence, draft, piece, result in zip(group, drafts, pieces, results, strict=True):
+            self._take_over(sequence, draft, piece, result)
         if all(result.status is Status.NO_SLOT for result in results):
             await asyncio.sleep(SLOT_PAUSE)
 
@@ -156,20 +177,28 @@ class RoundLoop:
 
         Not beside drafts, whose next round would wait, nor beside a prompt, whose first token would.
         """
-        alone = not any(len(draft) for draft in drafts) and all(sequence.verifier_length for sequence in group)
+        alone = not any(len(draft) for draft in drafts) and all(sequence.num_unread == 1 for sequence in group)
         return self._settings.serving.plain_tokens_per_call if alone else 1
 
-    def _take_over(self, sequence: Sequence, draft: Draft, result: VerifyResult) -> None:
+    def _take_over(self, sequence: Sequence, draft: Draft, piece: int, result: VerifyResult) -> None:
         sequence.failing_since = None
-        if result.status is Status.OK:
-            if draft.drafters:
-                self._drafting.learn(sequence, draft, result.tokens)
+        sequence.passed_over = 0
+        if result.status is Status.OK and piece < sequence.num_unread:
+            sequence.read_piece(piece)
+        elif result.status is Status.OK:
+            self._learn(sequence, draft, result)
             sequence.accept(result, draft, self._end_tokens)
-            return
-        if result.status is Status.UNKNOWN_STATE:
+            if sequence.first_token_at is None:
+                sequence.first_token_at = self._clock()
+        elif result.status is Status.UNKNOWN_STATE:
             sequence.verifier_length = 0
         elif result.status is Status.TOO_LONG:
             sequence.end(CalleeError("the verifier's context is full"))
+
+    def _learn(self, sequence: Sequence, draft: Draft, result: VerifyResult) -> None:
+        if draft.drafters:
+            self._drafting.learn(sequence, draft, result.tokens)
+            self.steering.observe(sequence, draft, len(result.path))
 
     async def _endure(self, group: Rows[Sequence], error: CalleeError) -> None:
         """The verifier failed: its state is in our tokens, so try again until patience ends."""
@@ -204,6 +233,7 @@ class RoundLoop:
     def _close(self, sequence: Sequence) -> None:
         statistics, latency = sequence.statistics, self._clock() - sequence.submitted_at
         spent = statistics.seconds
+        statistics.slo_met = sequence.progress_at(self._clock()).met(latency)
         spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
         statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
         self.pool.retire()

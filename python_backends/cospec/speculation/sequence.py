@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cospec.speculation.acceptance import Acceptance
 from cospec.speculation.fusion import FusedTree
 from cospec.speculation.request import GenerationRequest
 from cospec.speculation.routing import RoutingVector
+from cospec.speculation.slo import Progress
 from cospec.speculation.statistics import RequestStatistics
 from cospec.speculation.text_stream import Decode, TextStream
 from cospec.speculation.types import DraftTree, SamplingParameters, TokenArray, VerifyResult, VerifyRow
@@ -37,6 +39,7 @@ class Draft:
     tree: DraftTree = field(default_factory=DraftTree)  # they
     # Drafter -> draft tokens that it has read, and holds behind the sequence's own.
     read: dict[str, Rows[int]] = field(default_factory=dict)
+    deepest: int = 0  # draft tokens that could have been accepted, had the drafters not doubted
 
     def __len__(self) -> int:
         return len(self.tree)
@@ -55,11 +58,14 @@ class Sequence:
     drafter_lengths: dict[str, int] = field(default_factory=dict)
     routed: bool = False  # whether something is expected of its drafters
     last_draft_size: int = 0  # nodes that were verified in its last round
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    passed_over: int = 0  # rounds that went without it while it was ready
     statistics: RequestStatistics = field(default_factory=RequestStatistics)
     finish: Finish | None = None
     error: CalleeError | None = None
     cancelled: bool = False
     submitted_at: float = 0.0
+    first_token_at: float | None = None
     busy_before: float = 0.0  # the round loop's processor time when it was submitted
     failing_since: float | None = None
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # set when there is news for the caller
@@ -86,21 +92,36 @@ class Sequence:
         return self.request.max_tokens - self.num_output_tokens
 
     @property
+    def num_unread(self) -> int:
+        """Tokens that the verifier has not read; 1 while it decodes."""
+        return len(self.tokens) - self.verifier_length
+
+    @property
     def done(self) -> bool:
         return self.finish is not None or self.error is not None
 
     def tokens_from(self, start: int) -> TokenArray:
         return np.asarray(self.tokens[start:], dtype=np.int32)
 
-    def verify_row(self, tree: DraftTree, num_tokens: int) -> VerifyRow:
-        """`num_tokens`: to generate where `tree` is empty."""
+    def verify_row(self, tree: DraftTree, num_tokens: int, piece: int) -> VerifyRow:
+        """`num_tokens`: to generate where `tree` is empty; `piece`: unread tokens to read first."""
         wanted = 1 if len(tree) else min(num_tokens, self.num_remaining_tokens)
-        context = self.tokens_from(self.verifier_length)
+        context = self.tokens_from(self.verifier_length)[:piece]
         return VerifyRow(self.session_id, self.verifier_length, context, tree, self.sampling, wanted)
+
+    def progress_at(self, now: float) -> Progress:
+        """`now`, like the moments here, on the round loop's clock."""
+        started = self.first_token_at
+        waited = (now if started is None else started) - self.submitted_at
+        return Progress(self.request.slo, waited, 0.0 if started is None else now - started, self.num_output_tokens)
+
+    def read_piece(self, length: int) -> None:
+        """The verifier has read so many more tokens, and not yet all."""
+        self.verifier_length += length
 
     def accept(self, result: VerifyResult, draft: Draft, end_tokens: Mapping[int, str]) -> None:
         """Take over verified tokens, up to the one that ends the request. `end_tokens`: EOS ids and their texts."""
-        if self.verifier_length:  # else it is the prompt's own pass
+        if self.num_unread == 1:  # else it is the prompt's own pass
             self.statistics.observe_round(draft.drafters, [draft.fused.nodes[i] for i in draft.nodes], result.path)
         for drafter, read in draft.read.items():  # it must read the last token anew, to have something to go on from
             self.drafter_lengths[drafter] = len(self.tokens) + _common(read, result.tokens[:-1])

@@ -28,6 +28,8 @@ class RequestStatistics:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     # Of its rounds, on the server's clock: when drafting began, when verification began, when it ended.
     timeline: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=TIMELINE_ROUNDS))
+    predicted: deque[float] = field(default_factory=lambda: deque(maxlen=TIMELINE_ROUNDS))  # their seconds, as expected
+    slo_met: dict[str, bool] = field(default_factory=dict)  # promise -> whether it was kept
     orchestrator_share: float = 0.0  # of its time, in which the round loop itself kept a processor busy
 
     @property
@@ -63,6 +65,8 @@ class RequestStatistics:
             "missing_drafters": dict(self.missing),
             "routes": self.routes,
             "orchestrator_share": round(self.orchestrator_share, 4),
+            "predicted_ms": [round(seconds * 1e3, 3) for seconds in self.predicted],
+            "slo_met": self.slo_met,
             "timeline_ms": [[round(moment * 1e3, 3) for moment in moments] for moments in self.timeline],
             "time_ms": {stage: round(self.seconds[stage] * 1e3, 3) for stage in STAGES},
         }

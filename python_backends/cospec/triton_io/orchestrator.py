@@ -11,6 +11,7 @@ import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, drafter_model
 from cospec.speculation.lookup import LOOKUP
+from cospec.speculation.profiling import Profiles
 from cospec.speculation.request import RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
@@ -24,9 +25,17 @@ FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class Orchestrator:
-    def __init__(self, settings: Settings, vocabulary: Vocabulary, prior: TextPrior | None = None) -> None:
-        """Without `prior`, a request's first drafter is the one that finds its prompt the least surprising."""
+    def __init__(
+        self,
+        settings: Settings,
+        vocabulary: Vocabulary,
+        prior: TextPrior | None = None,
+        profiles: Profiles | None = None,
+    ) -> None:
+        """Without `prior`, a request's first drafter is the one that finds its prompt the least surprising; without
+        `profiles`, costs are learnt on the way."""
         self._vocabulary = vocabulary
+        self._profiles = profiles
         self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
         self._rounds = RoundLoop(
             BlsVerifier("verifier", self._executor),
@@ -43,6 +52,7 @@ class Orchestrator:
             default_max_tokens=settings.serving.default_max_tokens,
             drafters=(*settings.drafters, LOOKUP),
             max_draft_tokens=settings.speculation.max_draft_tokens,
+            slo_classes=settings.slo_classes,
         )
         # Unique over restarts too: a callee may still hold what a crashed orchestrator left.
         self._session_ids = itertools.count(secrets.randbits(48) << 16)
@@ -65,9 +75,14 @@ class Orchestrator:
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    async def _run(self) -> None:
+        if self._profiles is not None:
+            await self._rounds.know_costs(self._profiles)
+        await self._rounds.run()
+
     def _submit(self, fields: RequestFields) -> Sequence:
         if self._running is None or self._running.done():
-            self._running = asyncio.get_running_loop().create_task(self._rounds.run())
+            self._running = asyncio.get_running_loop().create_task(self._run())
         if self._rounds.pool.is_full:
             raise Overloaded(f"the server holds {len(self._rounds.pool)} requests, as many as it may; try again later")
         prompt = tuple(self._vocabulary.encode(fields.text_input))

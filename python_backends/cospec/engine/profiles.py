@@ -1,0 +1,48 @@
+"""Where profiles are kept between starts: per machine, models and settings, beside the compiled forwards."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from cospec.config import Settings
+from cospec.engine.artefacts import artefacts, cache_directory
+from cospec.speculation.cost_model import DraftWork, VerifyWork
+from cospec.speculation.profiling import Profile
+
+
+class ProfileStore:
+    """One file. What cannot be read is as good as none: it is measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Profile | None:
+        try:
+            document = json.loads(self.path.read_text(encoding="utf-8"))
+            return Profile(
+                tuple((VerifyWork(**work), seconds) for work, seconds in document["verify"]),
+                tuple((DraftWork(**work), seconds) for work, seconds in document["draft"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, profile: Profile) -> None:
+        document = {
+            "verify": [[asdict(work), seconds] for work, seconds in profile.verify],
+            "draft": [[asdict(work), seconds] for work, seconds in profile.draft],
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        written = self.path.with_suffix(f".{os.getpid()}")
+        written.write_text(json.dumps(document), encoding="utf-8")
+        written.replace(self.path)
+
+
+def profile_store(settings: Settings, repository: Path) -> ProfileStore:
+    """Named by all that costs depend on: processor, threads, models, settings of the engine."""
+    digest = hashlib.sha256(f"{os.cpu_count()} {settings.engine.device} {settings.engine.compile}".encode())
+    for model, weights in settings.weights(repository).items():
+        chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
+        digest.update(f"{model} {[artefact.path.name for artefact in artefacts(weights, chosen)]}".encode())
+    return ProfileStore(cache_directory() / f"profile-{digest.hexdigest()[:24]}.json")

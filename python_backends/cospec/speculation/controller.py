@@ -1,0 +1,171 @@
+"""How much to draft in the next round of a group: nothing, or for whom, how deep, and down to which confidence.
+
+A round is worth its tokens per second. To draft another token costs drafter and verifier some seconds, and at the rate
+that the round earns anyway a second is worth so many tokens: the price. It pays to draft where the chance of reaching
+the token exceeds the price. Rate and price follow from each other; a few iterations find the best (Dinkelbach's method
+for the maximum of a ratio), where AdaSpec tries one draft length for all after another.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
+
+Floats = NDArray[np.float64]
+
+ITERATIONS = 4
+GAIN = 1.03  # times the plain rate: less is not worth the risk
+URGENT = 4.0  # times: what a token is worth to a request that is behind its SLO
+HURRY = 2.0  # times: how the price rises where a round would take too long
+MOST_STOP = 0.9
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a sequence before its round."""
+
+    chance: float  # that one more draft token is accepted, all before it being
+    deepest: int  # draft tokens that it could use; 0: it must not draft
+    remaining: int  # output tokens that it may still bring
+    unread: int = 0  # tokens that its drafter would have to read first
+    needed: float = 0.0  # tokens that its SLO asks of this round
+    forced: bool = False  # the caller wants drafts, whatever they cost
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """A group's next round, before anything is drafted."""
+
+    outlooks: Sequence[Outlook]
+    verify: VerifyWork  # what the verifier reads anyhow
+    num_drafters: int  # models that could be asked
+    plain_steps: int  # tokens that one call brings where nobody drafts
+    seconds: float = math.inf  # that the round may take
+
+
+@dataclass(frozen=True)
+class Decision:
+    depths: tuple[int, ...]  # draft tokens on the longest path, of each sequence; 0: none
+    stop_below: float = 0.0  # chance of reaching a draft token below which none is drafted behind it
+    rate: float = 0.0  # tokens per second that the round should bring: what a second costs; 0: verify all
+
+    @property
+    def drafts(self) -> bool:
+        return any(self.depths)
+
+
+class Controller(Protocol):
+    chains: bool  # whether drafts are chains of the best drafter, as where this policy comes from
+
+    def decide(self, occasion: Occasion, costs: CostModel) -> Decision: ...
+
+
+class Adaptive:
+    chains = False
+
+    def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
+        plain = plain_rate(occasion, costs)
+        hopes = _Hopes(occasion, costs)
+        rate, best = plain, np.zeros(len(occasion.outlooks), dtype=np.int64)
+        for _ in range(ITERATIONS):
+            depths = hopes.depths_at(rate)
+            tokens, seconds = hopes.outcome(depths)
+            if seconds > occasion.seconds and depths.any():
+                rate *= HURRY
+                continue
+            if depths.any():
+                best = depths
+            if tokens / seconds <= rate * 1.01:
+                break
+            rate = max(rate, tokens / seconds)
+        forced = any(outlook.forced for outlook in occasion.outlooks)
+        if not best.any() or (rate < GAIN * plain and not forced):
+            return Decision((0,) * len(occasion.outlooks))
+        return hopes.decision(best, rate)
+
+
+class _Hopes:
+    """Expected tokens and seconds of a round, by how deep each sequence drafts."""
+
+    def __init__(self, occasion: Occasion, costs: CostModel) -> None:
+        outlooks = occasion.outlooks
+        self._occasion, self._costs = occasion, costs
+        self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
+        self._forced = np.asarray([outlook.forced for outlook in outlooks])
+        self._unread = np.asarray([outlook.unread for outlook in outlooks])
+        chances: Floats = np.asarray([outlook.chance for outlook in outlooks], dtype=np.float64)
+        steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
+        reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
+        self._gains = _from_zero(reaches)
+        needed = np.asarray([outlook.needed for outlook in outlooks])
+        urgent = 1 + self._gains[:, :-1] < needed[:, None]
+        self._worth = _from_zero(reaches * np.where(urgent, URGENT, 1.0))
+        self._rounds_left = np.asarray([max(1.0, outlook.remaining / 4) for outlook in outlooks])
+
+    def depths_at(self, rate: float) -> NDArray[np.int64]:
+        """[sequences]: the best at this price; none drafts where all together do not pay the stage itself."""
+        step, verify = self._prices(max(1, int((self._deepest > 0).sum())))
+        seconds = np.arange(self._gains.shape[1]) * (step + verify)
+        catching_up = self._unread * self._draft_token / self._rounds_left
+        net = self._worth - rate * seconds
+        net[:, 1:] -= rate * catching_up[:, None]
+        net[self._forced & (self._deepest > 0), 0] = -math.inf
+        depths = net.argmax(axis=1)
+        value = net[np.arange(len(net)), depths][depths > 0]
+        pays = value.sum() > rate * self._draft_seconds(depths, steps=0) or self._forced.any()
+        return depths if pays else np.zeros_like(depths)
+
+    def outcome(self, depths: NDArray[np.int64]) -> tuple[float, float]:
+        """(tokens, seconds)"""
+        occasion, costs, rows = self._occasion, self._costs, len(depths)
+        tokens = rows + float(self._gains[np.arange(rows), depths].sum())
+        verify = occasion.verify
+        verified = VerifyWork(rows, verify.tokens + int(depths.sum()), verify.longest)
+        drafting = self._draft_seconds(depths, int(depths.max(initial=0))) if depths.any() else 0.0
+        return tokens, drafting + costs.verify_seconds(verified) + costs.between_seconds(rows)
+
+    def decision(self, depths: NDArray[np.int64], rate: float) -> Decision:
+        """Depths are limits: a draft ends where its own confidence says so, and a sure one may go on."""
+        step, verify = self._prices(int((depths > 0).sum()))
+        limits = np.where(depths > 0, self._deepest, 0)
+        return Decision(tuple(limits.tolist()), min(rate * (step + verify), MOST_STOP), rate)
+
+    @property
+    def _draft_token(self) -> float:
+        return self._costs.draft_seconds(DraftWork(1, 1, 1, 2)) - self._costs.draft_seconds(DraftWork(1, 1, 1, 1))
+
+    def _prices(self, rows: int) -> tuple[float, float]:
+        """Seconds of one draft token more of one sequence, of so many that draft: to make, and to verify."""
+        drafters, costs, verify = self._num_asked(rows), self._costs, self._occasion.verify
+        shorter, longer = DraftWork(drafters, rows, 1, rows), DraftWork(drafters, rows, 2, 2 * rows)
+        step = (costs.draft_seconds(longer) - costs.draft_seconds(shorter)) / rows
+        before, after = costs.verify_seconds_of(verify, verify.tokens + rows * np.asarray([1, 5]))
+        return step, float(after - before) / (4 * rows)
+
+    def _draft_seconds(self, depths: NDArray[np.int64], steps: int) -> float:
+        rows = int((depths > 0).sum())
+        tokens = int(depths.sum()) if steps else 0
+        return self._costs.draft_seconds(DraftWork(self._num_asked(rows), rows, steps, tokens))
+
+    def _num_asked(self, rows: int) -> int:
+        """Drafters that so many sequences, of any subject, ask together."""
+        most = self._occasion.num_drafters
+        return max(1, round(most * (1 - (1 - 1 / most) ** rows))) if most else 1
+
+
+def plain_rate(occasion: Occasion, costs: CostModel) -> float:
+    """Tokens per second where nobody drafts."""
+    verify, rows = occasion.verify, len(occasion.outlooks)
+    tokens = sum(min(occasion.plain_steps, max(1, outlook.remaining)) for outlook in occasion.outlooks)
+    work = VerifyWork(verify.rows, verify.tokens, verify.longest, occasion.plain_steps)
+    return tokens / (costs.verify_seconds(work) + costs.between_seconds(rows))
+
+
+def _from_zero(reaches: Floats) -> Floats:
+    """[n, depth + 1]: sums of the first 0, 1, 2 .. of each row."""
+    return np.concatenate([np.zeros((len(reaches), 1)), reaches.cumsum(axis=1)], axis=1)

@@ -1,0 +1,176 @@
+"""What the next round of a group does: who drafts and how much, how much of each prompt is read, what may be verified.
+
+It knows the costs, the hopes and the promises, and asks a controller.
+"""
+
+import math
+from collections.abc import Callable
+from collections.abc import Sequence as Rows
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cospec.config import Settings
+from cospec.speculation.acceptance import CommonAcceptance
+from cospec.speculation.controller import Occasion
+from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
+from cospec.speculation.grouping import Candidate, Limits, choose_group
+from cospec.speculation.planning import (
+    Budget,
+    Plan,
+    Planner,
+    controllers_of,
+    make_controllers,
+    make_policy,
+    round_limit,
+)
+from cospec.speculation.selection import Rates
+from cospec.speculation.sequence import Draft, Sequence
+
+LEAST_PIECE = 16  # tokens of a prompt that are read at once
+TYPICAL_DEPTH = 4
+
+
+class Steering:
+    def __init__(self, settings: Settings, num_drafters: int, clock: Callable[[], float]) -> None:
+        self.costs = CostModel()
+        self._common = CommonAcceptance()
+        self._settings = settings
+        self._planner = Planner(settings.speculation, make_policy(settings.speculation))
+        self._controllers = make_controllers(settings.speculation)
+        self._num_drafters = num_drafters
+        self._clock = clock
+        self._latest_seconds = 0.0  # of a round
+
+    def choose_group(self, ready: Rows[Sequence], share: int) -> list[int]:
+        """`share`: sequences that a group may have, for every stage to have work."""
+        serving, now = self._settings.serving, self._clock()
+        limits = Limits(
+            requests=min(serving.max_group_size, share),
+            verify_tokens=serving.max_verify_tokens,
+            seconds=serving.max_round_seconds,
+            seconds_per_verify_token=serving.verify_token_weight,
+        )
+        waiting = [
+            Candidate(
+                len(sequence.tokens),
+                sequence.last_draft_size,
+                sequence.progress_at(now).slack(self._hoped(sequence)) if sequence.request.slo.promises else math.inf,
+                sequence.passed_over,
+            )
+            for sequence in ready
+        ]
+        chosen = choose_group(waiting, self._round_seconds, limits)
+        for index in set(range(len(ready))) - set(chosen):
+            ready[index].passed_over += 1
+        return chosen
+
+    def budgets(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Budget]:
+        """`pieces`: tokens of each sequence that the verifier reads before its draft."""
+        now = self._clock()
+        budgets: dict[int, Budget] = {}
+        for name, places in controllers_of(group, self._settings.speculation.controller).items():
+            controller = self._controllers[name]
+            occasion = self._occasion([group[place] for place in places], [pieces[place] for place in places], now)
+            decision = controller.decide(occasion, self.costs)
+            for place, depth, outlook in zip(places, decision.depths, occasion.outlooks, strict=True):
+                budgets[place] = Budget(depth, decision.stop_below, decision.rate, outlook.needed, controller.chains)
+        return [budgets[place] for place in range(len(group))]
+
+    def plans(self, group: Rows[Sequence], budgets: Rows[Budget], available: Rows[str]) -> list[Plan]:
+        """`available`: drafters that can be asked now."""
+        return [
+            self._planner.plan(sequence, budget, available) for sequence, budget in zip(group, budgets, strict=True)
+        ]
+
+    def pieces(self, group: Rows[Sequence]) -> list[int]:
+        """Tokens of each sequence that the verifier is to read. Where others decode, a prompt comes in pieces, so that
+        their next tokens are not late."""
+        unread = [sequence.num_unread for sequence in group]
+        if 1 not in unread or max(unread) == 1:
+            return unread
+        left = self._prompt_tokens(group)
+        pieces = []
+        for number in unread:
+            piece = min(number, max(left, 1))
+            left -= piece if number > 1 else 0
+            pieces.append(piece)
+        return pieces
+
+    def rates(self, group: Rows[Sequence], pieces: Rows[int], drafted: DraftWork | None) -> Rates:
+        """For `select`; `drafted`: what the drafting stage did."""
+        work, rows = _verify_work(group, pieces), len(group)
+        spent = self.costs.between_seconds(rows) + (self.costs.draft_seconds(drafted) if drafted else 0.0)
+
+        def tokens_per_second(certain: int, hoped: NDArray[Any]) -> NDArray[np.float64]:
+            tokens = work.tokens + certain + np.arange(len(hoped))
+            rates: NDArray[np.float64] = (rows + hoped) / (spent + self.costs.verify_seconds_of(work, tokens))
+            return rates
+
+        return tokens_per_second
+
+    def observe(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
+        """A verified round; `accepted`: draft tokens."""
+        if len(draft):
+            deepest = draft.deepest
+            sequence.acceptance.observe(accepted, deepest)
+            self._common.observe(accepted, deepest)
+
+    def observe_seconds(self, work: VerifyWork, drafted: DraftWork | None, drafting: float, verifying: float) -> None:
+        if drafted is None:
+            self._common.forget()
+        else:
+            self.costs.observe_draft(drafted, drafting)
+        self.costs.observe_verify(work, verifying)
+        self._latest_seconds = drafting + verifying
+
+    def predicted(self, work: VerifyWork, drafted: DraftWork | None) -> float:
+        """Seconds of both stages."""
+        drafting = self.costs.draft_seconds(drafted) if drafted else 0.0
+        return drafting + self.costs.verify_seconds(work)
+
+    def _occasion(self, group: Rows[Sequence], pieces: Rows[int], now: float) -> Occasion:
+        outlooks = [self._planner.outlook(each, self._common.chance, self._needed(each, now)) for each in group]
+        decoding = all(sequence.num_unread == 1 for sequence in group)
+        promised = [each for each in group if each.request.slo.promises]
+        return Occasion(
+            outlooks=outlooks,
+            verify=_verify_work(group, pieces),
+            num_drafters=self._num_drafters,
+            plain_steps=self._settings.serving.plain_tokens_per_call if decoding else 1,
+            seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
+        )
+
+    def _needed(self, sequence: Sequence, now: float) -> float:
+        promises = sequence.request.slo.promises
+        return sequence.progress_at(now).needed(self._latest_seconds) if promises else 0.0
+
+    def _hoped(self, sequence: Sequence) -> float:
+        """Tokens of its next round, roughly."""
+        chance = sequence.acceptance.chance(self._common.chance)
+        return 1 / (1 - chance) if sequence.last_draft_size else 1.0
+
+    def _round_seconds(self, rows: int, tokens: int, longest: int) -> float:
+        verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest))
+        if not tokens:
+            return verifying
+        drafters = min(rows, self._num_drafters)
+        return verifying + self.costs.draft_seconds(DraftWork(drafters, rows, TYPICAL_DEPTH, tokens))
+
+    def _prompt_tokens(self, group: Rows[Sequence]) -> int:
+        """That a round reads beside decoding: what the decoding requests' promises allow, and else a share of it."""
+        decoding = [sequence for sequence in group if sequence.num_unread == 1]
+        work = _verify_work(decoding, [1] * len(decoding))
+        base = max(self._latest_seconds, self.costs.verify_seconds(work))
+        share, now = self._settings.serving.prefill_share, self._clock()
+        slacks = [each.progress_at(now).slack(self._hoped(each)) for each in decoding if each.request.slo.promises]
+        limit = round_limit(slacks)
+        extra = share / (1 - share) * base if math.isinf(limit) else max(0.0, limit - base)
+        few, many = self.costs.verify_seconds_of(work, work.tokens + np.asarray([16, 272]))
+        a_token = max(1e-6, float(many - few) / 256)
+        return max(LEAST_PIECE, int(extra / a_token))
+
+
+def _verify_work(group: Rows[Sequence], pieces: Rows[int]) -> VerifyWork:
+    return VerifyWork(len(group), sum(pieces), max(len(sequence.tokens) for sequence in group))

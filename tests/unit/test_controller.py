@@ -1,0 +1,125 @@
+"""How much to draft, for groups of every size, and what other systems would do."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+from cospec.speculation.acceptance import Acceptance, CommonAcceptance
+from cospec.speculation.baselines import AdaSpec, Fixed, Off, Schedule, SmartSpec
+from cospec.speculation.controller import Adaptive, Decision, Occasion, Outlook, plain_rate
+from cospec.speculation.cost_model import CostModel, VerifyWork
+from test_cost_model import DRAFT_WORKS, VERIFY_WORKS, true_draft
+
+
+def costs(per_token: float) -> CostModel:
+    """A verifier whose tokens cost so much each beyond the sixteenth."""
+    model = CostModel()
+    verify = [
+        (work, 1e-3 + work.steps * (30e-3 + per_token * max(0, work.tokens - 16) + 1e-4 * work.rows))
+        for work in VERIFY_WORKS
+    ]
+    model.learn(verify, [(work, true_draft(work)) for work in DRAFT_WORKS])
+    return model
+
+
+COSTLY = costs(1e-3)
+
+
+def occasion(chances: Sequence[float], deepest: int = 12, seconds: float = math.inf, **outlook: object) -> Occasion:
+    outlooks = [Outlook(chance, deepest, 60, **outlook) for chance in chances]  # type: ignore[arg-type]
+    return Occasion(outlooks, VerifyWork(len(chances), len(chances), 100), 5, 4, seconds)
+
+
+def test_one_request_drafts_deep_and_many_draft_less_or_not_at_all() -> None:
+    stops = [Adaptive().decide(occasion([0.8] * size), COSTLY).stop_below for size in (1, 4, 16)]
+    assert 0 < stops[0] < stops[1] < stops[2]
+    assert not Adaptive().decide(occasion([0.3] * 64), COSTLY).drafts
+
+
+def test_of_a_mixed_group_those_draft_whose_drafts_are_accepted() -> None:
+    decision = Adaptive().decide(occasion([0.9] * 6 + [0.06] * 26), costs(2e-4))
+    assert all(decision.depths[:6]) and not any(decision.depths[6:])
+
+
+def test_what_must_not_draft_does_not_and_what_is_forced_does() -> None:
+    assert not Adaptive().decide(occasion([0.9], deepest=0), COSTLY).drafts
+    assert Adaptive().decide(occasion([0.06] * 64, forced=True), COSTLY).drafts
+
+
+def test_a_drafter_that_has_much_to_catch_up_with_waits_until_it_pays() -> None:
+    dear = CostModel()
+    dear.learn([(w, 5e-3 * w.steps) for w in VERIFY_WORKS], [(w, 1e-3 + 1e-3 * w.tokens) for w in DRAFT_WORKS])
+    assert Adaptive().decide(occasion([0.8]), dear).drafts
+    assert not Adaptive().decide(occasion([0.8], unread=900), dear).drafts
+
+
+def test_a_round_that_would_take_too_long_drafts_less() -> None:
+    free = Adaptive().decide(occasion([0.8] * 8), COSTLY)
+    bound = Adaptive().decide(occasion([0.8] * 8, seconds=0.036), COSTLY)
+    assert free.drafts and (not bound.drafts or bound.stop_below > free.stop_below)
+
+
+def test_a_request_behind_its_promise_drafts_where_others_do_not() -> None:
+    chances = [0.45] * 33
+    behind = [Outlook(0.45, 12, 60, needed=6.0)] + [Outlook(0.45, 12, 60)] * 32
+    late = Occasion(behind, VerifyWork(33, 33, 100), 5, 4)
+    calm, urgent = Adaptive().decide(occasion(chances), COSTLY), Adaptive().decide(late, COSTLY)
+    assert not calm.drafts or urgent.depths[0] >= calm.depths[0]
+
+
+def test_nothing_that_it_decides_is_expected_to_be_slower_than_plain_decoding() -> None:
+    for size in (1, 2, 4, 8, 16, 32, 64):
+        for chance in (0.1, 0.4, 0.7, 0.9):
+            group = occasion([chance] * size)
+            decision = Adaptive().decide(group, COSTLY)
+            assert not decision.drafts or decision.rate >= plain_rate(group, COSTLY)
+
+
+@pytest.mark.parametrize("controller", [Adaptive(), SmartSpec(), AdaSpec(), Schedule({64: 4}), Fixed(4), Off()])
+def test_nobody_drafts_beyond_what_a_request_can_use(controller: Adaptive) -> None:
+    group = Occasion([Outlook(0.9, 12, 60), Outlook(0.9, 2, 3), Outlook(0.9, 0, 1)], VerifyWork(3, 3, 100), 5, 4)
+    decision: Decision = controller.decide(group, COSTLY)
+    assert len(decision.depths) == 3
+    assert decision.depths[1] <= 2 and decision.depths[2] == 0
+
+
+def test_baselines_draft_as_they_do_where_they_come_from() -> None:
+    few, many = occasion([0.8]), occasion([0.8] * 64)
+    assert Fixed(5).decide(many, COSTLY).depths == (5,) * 64
+    schedule = Schedule({1: 8, 4: 2})
+    assert [schedule.decide(occasion([0.8] * size), COSTLY).depths[0] for size in (1, 3, 5)] == [8, 2, 0]
+    assert SmartSpec().decide(few, COSTLY).depths[0] > SmartSpec().decide(many, COSTLY).depths[0]
+    assert AdaSpec().decide(few, COSTLY).depths[0] > AdaSpec().decide(many, COSTLY).depths[0]
+
+
+def test_smartspec_keeps_its_length_for_some_rounds() -> None:
+    controller = SmartSpec()
+    first = controller.decide(occasion([0.8]), COSTLY).depths[0]
+    assert controller.decide(occasion([0.1] * 64), COSTLY).depths[0] == first
+
+
+def test_the_chance_of_a_sequence_follows_its_own_rounds() -> None:
+    good, bad, common = Acceptance(), Acceptance(), CommonAcceptance()
+    for _ in range(8):
+        good.observe(6, 8)
+        bad.observe(0, 8)
+        common.observe(3, 8)
+    assert good.chance(common.chance) > 0.75 > 0.35 > bad.chance(common.chance)
+    assert 1 / (1 - common.chance) == pytest.approx(4, rel=0.15)
+
+
+def test_a_draft_accepted_to_its_end_is_no_failure() -> None:
+    whole = Acceptance()
+    for _ in range(20):
+        whole.observe(4, 4)
+    assert whole.chance(0.5) > 0.9
+
+
+def test_what_does_not_draft_is_tried_again_some_day() -> None:
+    common = CommonAcceptance()
+    for _ in range(100):
+        common.observe(0, 8)
+    low = common.chance
+    for _ in range(2_000):
+        common.forget()
+    assert low < 0.1 and common.chance > 0.6
