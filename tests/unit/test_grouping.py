@@ -1,5 +1,7 @@
 """Batch scheduling: which requests make a round."""
 
+from dataclasses import replace
+
 from cospec.speculation.grouping import PATIENCE, Candidate, Limits, Seconds, choose_group
 
 
@@ -39,10 +41,12 @@ def test_sparing_the_verifier_can_be_worth_smaller_rounds() -> None:
     assert len(choose_group([Candidate(100, 8)] * 32, costs(), limits(weight=1e-2))) == 1
 
 
-def test_the_next_promise_to_break_goes_first_and_others_only_join_where_it_is_kept() -> None:
+def test_whoever_was_promised_nothing_waits_where_it_would_make_others_late() -> None:
     waiting = [Candidate(100, 8)] * 8 + [Candidate(100, 8, slack=0.02), Candidate(100, 8, slack=0.5)]
-    group = choose_group(waiting, costs(1e-3, 4e-3, 0.0), limits())
-    assert 8 in group and len(group) == 4
+    slow = costs(1e-3, 4e-3, 0.0)
+    assert sorted(choose_group(waiting, slow, limits())) == [8, 9]
+    in_time = [replace(each, slack=each.slack + 1) for each in waiting]
+    assert len(choose_group(in_time, slow, limits())) == 10
 
 
 def test_a_broken_promise_hurries_nobody() -> None:

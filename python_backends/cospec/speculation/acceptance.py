@@ -7,12 +7,13 @@ verifier's choice, or the drafter's own doubt.
 
 from dataclasses import dataclass
 
-STRENGTH = 4.0  # tokens that what is known of all sequences counts for each
+STRENGTH = 8.0  # tokens that what is known of all sequences counts for each
 MEMORY = 0.9  # of a sequence's earlier rounds, a round later
 COMMON_MEMORY = 0.99
 FIRST_GUESS = 0.8
 OPTIMISM = 0.05  # of a sequence that has not drafted: to find out costs a round, never to know costs all
-FORGETTING = 0.999  # of what was known of all, in each round that does not draft: nothing stays unproven for ever
+FORGETTING = 0.8  # in a round that does not draft: what a sequence is known for does not bind it for ever
+COMMON_FORGETTING = 0.999  # nor what all are known for
 LEAST, MOST = 0.05, 0.97
 
 
@@ -32,6 +33,11 @@ class Acceptance:
         self.accepted = MEMORY * self.accepted + accepted
         self.tried = MEMORY * self.tried + accepted + (accepted < deepest)
 
+    def forget(self) -> None:
+        """A round without a draft."""
+        self.accepted *= FORGETTING
+        self.tried *= FORGETTING
+
 
 class CommonAcceptance:
     """Of all sequences together: what a new one is expected to be like."""
@@ -49,7 +55,7 @@ class CommonAcceptance:
 
     def forget(self) -> None:
         """A round without a draft: back towards the first guess, by a little."""
-        self._accepted = FORGETTING * self._accepted + (1 - FORGETTING) * FIRST_GUESS * self._tried
+        self._accepted += (1 - COMMON_FORGETTING) * (FIRST_GUESS * self._tried - self._accepted)
 
 
 def _bounded(chance: float) -> float:

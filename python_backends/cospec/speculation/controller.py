@@ -8,7 +8,7 @@ for the maximum of a ratio), where AdaSpec tries one draft length for all after 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +20,10 @@ Floats = NDArray[np.float64]
 
 ITERATIONS = 4
 GAIN = 1.03  # times the plain rate: less is not worth the risk
-URGENT = 4.0  # times: what a token is worth to a request that is behind its SLO
+URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
+TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Outlook:
     unread: int = 0  # tokens that its drafter would have to read first
     needed: float = 0.0  # tokens that its SLO asks of this round
     forced: bool = False  # the caller wants drafts, whatever they cost
+    decoding: bool = True  # else its prompt is being read
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,23 @@ class Occasion:
     plain_steps: int  # tokens that one call brings where nobody drafts
     seconds: float = math.inf  # that the round may take
 
+    @property
+    def decoding(self) -> int:
+        """Sequences."""
+        return sum(outlook.decoding for outlook in self.outlooks)
+
+    @property
+    def plain(self) -> VerifyWork:
+        """A call without drafts, for those that decode."""
+        rows = max(1, self.decoding)
+        return VerifyWork(rows, rows, self.verify.longest, self.plain_steps)
+
 
 @dataclass(frozen=True)
 class Decision:
     depths: tuple[int, ...]  # draft tokens on the longest path, of each sequence; 0: none
     stop_below: float = 0.0  # chance of reaching a draft token below which none is drafted behind it
-    rate: float = 0.0  # tokens per second that the round should bring: what a second costs; 0: verify all
+    rate: float = 0.0  # tokens per second that a second is worth; 0: all that is drafted is verified
 
     @property
     def drafts(self) -> bool:
@@ -71,22 +84,22 @@ class Adaptive:
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
         plain = plain_rate(occasion, costs)
         hopes = _Hopes(occasion, costs)
-        rate, best = plain, np.zeros(len(occasion.outlooks), dtype=np.int64)
+        price, best, best_rate = plain, None, 0.0
         for _ in range(ITERATIONS):
-            depths = hopes.depths_at(rate)
-            tokens, seconds = hopes.outcome(depths)
-            if seconds > occasion.seconds and depths.any():
-                rate *= HURRY
-                continue
-            if depths.any():
-                best = depths
-            if tokens / seconds <= rate * 1.01:
+            depths = hopes.depths_at(price)
+            if not depths.any():
                 break
-            rate = max(rate, tokens / seconds)
+            rate, seconds = hopes.outcome(depths)
+            if seconds > occasion.seconds:
+                price *= HURRY
+            elif rate <= best_rate:
+                break
+            else:
+                best, best_rate, price = depths, rate, max(price, rate)
         forced = any(outlook.forced for outlook in occasion.outlooks)
-        if not best.any() or (rate < GAIN * plain and not forced):
+        if best is None or (best_rate < GAIN * plain and not forced):
             return Decision((0,) * len(occasion.outlooks))
-        return hopes.decision(best, rate)
+        return hopes.decision(best, price)
 
 
 class _Hopes:
@@ -103,37 +116,38 @@ class _Hopes:
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
         needed = np.asarray([outlook.needed for outlook in outlooks])
-        urgent = 1 + self._gains[:, :-1] < needed[:, None]
+        late = needed > 1 + self._gains[:, -1]  # more than a round can bring: others' promises can still be kept
+        urgent = 1 + self._gains[:, :-1] < np.where(late, 0.0, needed)[:, None]
         self._worth = _from_zero(reaches * np.where(urgent, URGENT, 1.0))
-        self._rounds_left = np.asarray([max(1.0, outlook.remaining / 4) for outlook in outlooks])
+        rounds_left = np.asarray([max(1.0, outlook.remaining / TYPICAL_GAIN) for outlook in outlooks])
+        self._catching_up = self._unread * self._draft_token / rounds_left  # seconds of each round to come
 
-    def depths_at(self, rate: float) -> NDArray[np.int64]:
+    def depths_at(self, price: float) -> NDArray[np.int64]:
         """[sequences]: the best at this price; none drafts where all together do not pay the stage itself."""
         step, verify = self._prices(max(1, int((self._deepest > 0).sum())))
-        seconds = np.arange(self._gains.shape[1]) * (step + verify)
-        catching_up = self._unread * self._draft_token / self._rounds_left
-        net = self._worth - rate * seconds
-        net[:, 1:] -= rate * catching_up[:, None]
+        net = self._worth - price * np.arange(self._gains.shape[1]) * (step + verify)
+        net[:, 1:] -= price * self._catching_up[:, None]
         net[self._forced & (self._deepest > 0), 0] = -math.inf
         depths = net.argmax(axis=1)
         value = net[np.arange(len(net)), depths][depths > 0]
-        pays = value.sum() > rate * self._draft_seconds(depths, steps=0) or self._forced.any()
+        pays = value.sum() > price * self._draft_seconds(depths, steps=0) or self._forced.any()
         return depths if pays else np.zeros_like(depths)
 
     def outcome(self, depths: NDArray[np.int64]) -> tuple[float, float]:
-        """(tokens, seconds)"""
+        """(tokens per second of the sequences that decode, seconds of the whole round)"""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
-        tokens = rows + float(self._gains[np.arange(rows), depths].sum())
-        verify = occasion.verify
-        verified = VerifyWork(rows, verify.tokens + int(depths.sum()), verify.longest)
-        drafting = self._draft_seconds(depths, int(depths.max(initial=0))) if depths.any() else 0.0
-        return tokens, drafting + costs.verify_seconds(verified) + costs.between_seconds(rows)
+        tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
+        drafting = self._draft_seconds(depths, int(depths.max())) + float(self._catching_up[depths > 0].sum())
+        around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
+        alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
+        together = replace(whole, tokens=whole.tokens + nodes)
+        return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
 
-    def decision(self, depths: NDArray[np.int64], rate: float) -> Decision:
+    def decision(self, depths: NDArray[np.int64], price: float) -> Decision:
         """Depths are limits: a draft ends where its own confidence says so, and a sure one may go on."""
         step, verify = self._prices(int((depths > 0).sum()))
         limits = np.where(depths > 0, self._deepest, 0)
-        return Decision(tuple(limits.tolist()), min(rate * (step + verify), MOST_STOP), rate)
+        return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price)
 
     @property
     def _draft_token(self) -> float:
@@ -159,11 +173,13 @@ class _Hopes:
 
 
 def plain_rate(occasion: Occasion, costs: CostModel) -> float:
-    """Tokens per second where nobody drafts."""
-    verify, rows = occasion.verify, len(occasion.outlooks)
-    tokens = sum(min(occasion.plain_steps, max(1, outlook.remaining)) for outlook in occasion.outlooks)
-    work = VerifyWork(verify.rows, verify.tokens, verify.longest, occasion.plain_steps)
-    return tokens / (costs.verify_seconds(work) + costs.between_seconds(rows))
+    """Tokens per second where nobody drafts, of the sequences that decode.
+
+    A prompt that happens to be read beside them is left out here as where they draft: next round it is gone.
+    """
+    steps = occasion.plain.steps
+    tokens = sum(min(steps, outlook.remaining) for outlook in occasion.outlooks if outlook.decoding)
+    return tokens / (costs.verify_seconds(occasion.plain) + costs.between_seconds(len(occasion.outlooks)))
 
 
 def _from_zero(reaches: Floats) -> Floats:

@@ -42,12 +42,26 @@ def choose_group(waiting: Sequence[Candidate], seconds_of: Seconds, limits: Limi
         group = [waiting[index] for index in window]
         tokens = sum(candidate.verify_tokens for candidate in group)
         seconds = seconds_of(len(group), tokens, max(candidate.length for candidate in group))
-        allowed = min(limits.seconds, *(candidate.slack for candidate in group if candidate.slack > 0), math.inf)
-        fits = tokens <= limits.verify_tokens and seconds <= allowed
+        fits = tokens <= limits.verify_tokens and seconds <= limits.seconds
         cost = seconds / len(group) + limits.seconds_per_verify_token * tokens
         if fits and cost < least:
             best, least = window, cost
-    return best
+    return _keeping_promises(waiting, first, best, seconds_of)
+
+
+def _keeping_promises(waiting: Sequence[Candidate], first: int, group: list[int], seconds_of: Seconds) -> list[int]:
+    """Without those to whom nothing is promised, where they would make the others late."""
+    promised = [index for index in group if _is_promised(waiting[index])]
+    if not promised or len(promised) == len(group):
+        return group
+    tokens = sum(waiting[index].verify_tokens for index in group)
+    seconds = seconds_of(len(group), tokens, max(waiting[index].length for index in group))
+    late = seconds > min(waiting[index].slack for index in promised)
+    return sorted({first, *promised}) if late else group
+
+
+def _is_promised(candidate: Candidate) -> bool:
+    return 0 < candidate.slack < math.inf
 
 
 def _first(waiting: Sequence[Candidate]) -> int:
@@ -55,7 +69,7 @@ def _first(waiting: Sequence[Candidate]) -> int:
     starving = next((index for index, each in enumerate(waiting) if each.passed_over >= PATIENCE), None)
     if starving is not None:
         return starving
-    urgent = [index for index, each in enumerate(waiting) if 0 < each.slack < math.inf]
+    urgent = [index for index, each in enumerate(waiting) if _is_promised(each)]
     return min(urgent, key=lambda index: waiting[index].slack, default=0)
 
 

@@ -78,6 +78,7 @@ class Planner:
             unread=max(0, len(sequence.tokens) - held - 1),
             needed=needed,
             forced=mode.method not in (Method.AUTO, Method.OFF),
+            decoding=sequence.num_unread == 1,
         )
 
     def deepest(self, sequence: Sequence) -> int:

@@ -198,7 +198,7 @@ class RoundLoop:
     def _learn(self, sequence: Sequence, draft: Draft, result: VerifyResult) -> None:
         if draft.drafters:
             self._drafting.learn(sequence, draft, result.tokens)
-            self.steering.observe(sequence, draft, len(result.path))
+        self.steering.observe(sequence, draft, len(result.path))
 
     async def _endure(self, group: Rows[Sequence], error: CalleeError) -> None:
         """The verifier failed: its state is in our tokens, so try again until patience ends."""
@@ -231,9 +231,10 @@ class RoundLoop:
             self._in_background(self._release(ended))
 
     def _close(self, sequence: Sequence) -> None:
-        statistics, latency = sequence.statistics, self._clock() - sequence.submitted_at
+        sequence.ended_at = self._clock()
+        statistics, latency = sequence.statistics, sequence.ended_at - sequence.submitted_at
         spent = statistics.seconds
-        statistics.slo_met = sequence.progress_at(self._clock()).met(latency)
+        statistics.slo_met = sequence.progress_at(sequence.ended_at).met(latency)
         spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
         statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
         self.pool.retire()

@@ -66,6 +66,7 @@ class Sequence:
     cancelled: bool = False
     submitted_at: float = 0.0
     first_token_at: float | None = None
+    ended_at: float = 0.0
     busy_before: float = 0.0  # the round loop's processor time when it was submitted
     failing_since: float | None = None
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # set when there is news for the caller

@@ -112,10 +112,11 @@ class Steering:
 
     def observe(self, sequence: Sequence, draft: Draft, accepted: int) -> None:
         """A verified round; `accepted`: draft tokens."""
-        if len(draft):
-            deepest = draft.deepest
-            sequence.acceptance.observe(accepted, deepest)
-            self._common.observe(accepted, deepest)
+        if not draft.drafters:
+            sequence.acceptance.forget()
+            return
+        sequence.acceptance.observe(accepted, draft.deepest)
+        self._common.observe(accepted, draft.deepest)
 
     def observe_seconds(self, work: VerifyWork, drafted: DraftWork | None, drafting: float, verifying: float) -> None:
         if drafted is None:
@@ -132,13 +133,12 @@ class Steering:
 
     def _occasion(self, group: Rows[Sequence], pieces: Rows[int], now: float) -> Occasion:
         outlooks = [self._planner.outlook(each, self._common.chance, self._needed(each, now)) for each in group]
-        decoding = all(sequence.num_unread == 1 for sequence in group)
         promised = [each for each in group if each.request.slo.promises]
         return Occasion(
             outlooks=outlooks,
             verify=_verify_work(group, pieces),
             num_drafters=self._num_drafters,
-            plain_steps=self._settings.serving.plain_tokens_per_call if decoding else 1,
+            plain_steps=self._settings.serving.plain_tokens_per_call,
             seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
         )
 
