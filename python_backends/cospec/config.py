@@ -97,6 +97,7 @@ class ServingSettings:
     max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
     bls_threads: int = _between(1, 4096, 64)
     verifier_retry_seconds: float = _between(0, 600, 15.0)
+    metrics: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,20 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/config.py": (set(), {"yaml"}),
     "python_backends/cospec/signatures.py": (set(), set()),
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
+    "python_backends/cospec/metrics": ({"config", "metrics", "speculation"}, set()),
     "python_backends/cospec/engine": (
         {"config", "signatures", "speculation", "engine"},
         {"numpy", "torch", "transformers", "tqdm"},
     ),
     "python_backends/cospec/triton_io": (
-        {"config", "signatures", "speculation", "triton_io"},
+        {"config", "signatures", "speculation", "metrics", "triton_io"},
         {"numpy", "triton_python_backend_utils"},
     ),
     "python_backends/cospec/training": (
         {"config", "speculation", "engine", "training"},
         {"numpy", "torch", "transformers", "tokenizers", "tqdm"},
     ),
-    "model_repository": ({"config", "speculation", "engine", "triton_io"}, set()),
+    "model_repository": ({"config", "speculation", "engine", "metrics", "triton_io"}, set()),
     "client/cospec_client": ({"cospec_client"}, {"numpy", "tritonclient"}),
     "loadtests": (
         {"cospec_client", "loadtests"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence as Tokens
 from functools import partial
 
 from cospec.config import ServingSettings, Settings, SpeculationSettings
+from cospec.speculation.observer import Observer
 from cospec.speculation.request import GenerationRequest, Method, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
@@ -50,13 +51,14 @@ def make_loop(
     prior: TextPrior | None = None,
     patience: float = 1.0,
     warnings: list[str] | None = None,
+    observer: Observer | None = None,
     **serving: object,
 ) -> RoundLoop:
     speculation = SpeculationSettings(draft_patience_seconds=patience)
     settings = Settings(tuple(drafters), speculation=speculation, serving=ServingSettings(**serving))  # type: ignore[arg-type]
     log = [].append if warnings is None else warnings.append
     clock = partial(next, itertools.count(step=1e-3))  # what costs no time here must not seem to, now and then
-    return RoundLoop(verifier, drafters, {END: "</s>"}, settings, clock, log, prior)
+    return RoundLoop(verifier, drafters, {END: "</s>"}, settings, clock, log, prior, observer=observer)
 
 
 def generate(loop: RoundLoop, *requests: GenerationRequest, cancel: int | None = None) -> list[Sequence]:

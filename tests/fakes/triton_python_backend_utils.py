@@ -111,3 +111,39 @@ class Logger:
         cls.lines.append(message)
 
     log_error = log_info = log_verbose = log_warn
+
+
+class Metric:
+    def __init__(self, labels: dict[str, str], buckets: Sequence[float] = ()) -> None:
+        self.labels = labels
+        self.buckets = list(buckets)
+        self.total = 0.0
+        self.observed: list[float] = []
+
+    def increment(self, amount: float) -> None:
+        assert amount >= 0, "a counter cannot fall"
+        self.total += amount
+
+    def set(self, value: float) -> None:
+        self.total = value
+
+    def observe(self, value: float) -> None:
+        self.observed.append(value)
+
+
+class MetricFamily:
+    """Keeps what was published, of all families by name. Triton demands buckets of histograms, and of them alone."""
+
+    COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+    published: ClassVar[dict[str, list[Metric]]] = {}
+
+    def __init__(self, name: str, description: str, kind: str) -> None:
+        assert name and description
+        self._name = name
+        self._kind = kind
+
+    def Metric(self, labels: dict[str, str] | None = None, buckets: Sequence[float] | None = None) -> Metric:
+        assert (buckets is not None) == (self._kind == "histogram")
+        metric = Metric(labels or {}, buckets or ())
+        self.published.setdefault(self._name, []).append(metric)
+        return metric

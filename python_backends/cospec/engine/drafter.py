@@ -38,7 +38,7 @@ class _Draft:
 class DrafterEngine:
     def __init__(self, model: LanguageModel, sessions: SessionTable, prefill_chunk: int) -> None:
         self._model = model
-        self._sessions = sessions
+        self.sessions = sessions
         self._prefill_chunk = prefill_chunk
 
     def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]:
@@ -57,15 +57,15 @@ class DrafterEngine:
 
     def release(self, session_ids: Sequence[int]) -> None:
         for session_id in session_ids:
-            self._sessions.release(session_id)
+            self.sessions.release(session_id)
 
     def _open(self, row: DraftRow) -> "_Draft | Status":
         if row.committed_length + len(row.context) + max(1, row.num_read_nodes) > self._model.max_length:
             return Status.TOO_LONG
         if row.committed_length == 0:
-            session = self._sessions.open(row.session_id)
+            session = self.sessions.open(row.session_id)
             return Status.NO_SLOT if session is None else _Draft(row, session)
-        session = self._sessions.find(row.session_id)
+        session = self.sessions.find(row.session_id)
         if session is None or session.length < row.committed_length:
             return Status.UNKNOWN_STATE
         return _Draft(row, session)

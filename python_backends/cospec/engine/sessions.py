@@ -24,6 +24,11 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def num_tokens(self) -> int:
+        """Entries held by all sessions; another thread may ask."""
+        return sum(session.length for session in list(self._sessions.values()))
+
     def find(self, session_id: int) -> Session | None:
         """The session, its lease renewed."""
         session = self._sessions.get(session_id)

@@ -17,7 +17,7 @@ from cospec.speculation.types import NO_PARENT, DraftTree, Status, VerifyResult,
 class VerifierEngine:
     def __init__(self, model: LanguageModel, sessions: SessionTable, prefill_chunk: int) -> None:
         self._model = model
-        self._sessions = sessions
+        self.sessions = sessions
         self._prefill_chunk = prefill_chunk
 
     def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
@@ -39,14 +39,14 @@ class VerifierEngine:
 
     def release(self, session_ids: Sequence[int]) -> None:
         for session_id in session_ids:
-            self._sessions.release(session_id)
+            self.sessions.release(session_id)
 
     def _session(self, row: VerifyRow) -> Session | VerifyResult:
         if row.committed_length + len(row.context) + max(len(row.tree), row.num_tokens - 1) > self._model.max_length:
             return VerifyResult(Status.TOO_LONG, row.committed_length)
         if row.committed_length == 0:
-            return self._sessions.open(row.session_id) or VerifyResult(Status.NO_SLOT, 0)
-        session = self._sessions.find(row.session_id)
+            return self.sessions.open(row.session_id) or VerifyResult(Status.NO_SLOT, 0)
+        session = self.sessions.find(row.session_id)
         if session is None or session.length != row.committed_length:
             return VerifyResult(Status.UNKNOWN_STATE, session.length if session else 0)
         return session

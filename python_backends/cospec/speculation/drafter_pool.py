@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
 from functools import partial
 
+from cospec.speculation.observer import Observer, Unobserved
 from cospec.speculation.sequence import CalleeError, Sequence
 from cospec.speculation.types import Drafter, DraftResult, DraftRow
 
@@ -22,12 +23,14 @@ class DrafterPool:
         patience: float,
         clock: Callable[[], float],
         log_warning: Callable[[str], None],
+        observer: Observer | None = None,
     ) -> None:
         """`patience`: seconds after which an answer is late."""
         self._drafters = drafters
         self._patience = patience
         self._clock = clock
         self._log_warning = log_warning
+        self._observer = observer or Unobserved()
         self._resting_until: dict[str, float] = {}
         self._late: dict[str, asyncio.Future[list[DraftResult]]] = {}
 
@@ -41,7 +44,7 @@ class DrafterPool:
 
     async def ask(self, rows: Mapping[str, Rows[DraftRow]]) -> dict[str, list[DraftResult]]:
         """All drafters named, at once; those that fail or are late do not stand in the answer."""
-        calls = {name: asyncio.ensure_future(self._drafters[name].draft(rows[name])) for name in rows}
+        calls = {name: self._call(name, rows[name]) for name in rows}
         if calls:
             await asyncio.wait(calls.values(), timeout=self._patience)
         answers = {name: self._answer(name, call) for name, call in calls.items()}
@@ -51,16 +54,27 @@ class DrafterPool:
         """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
         await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
 
+    def _call(self, name: str, rows: Rows[DraftRow]) -> "asyncio.Future[list[DraftResult]]":
+        call = asyncio.ensure_future(self._drafters[name].draft(rows))
+        call.add_done_callback(partial(self._measure, name, self._clock()))
+        return call
+
+    def _measure(self, name: str, asked: float, call: "asyncio.Future[list[DraftResult]]") -> None:
+        if not call.cancelled() and call.exception() is None:
+            self._observer.answered(name, self._clock() - asked)
+
     def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         if not call.done():
             self._late[name] = call
             call.add_done_callback(partial(self._hear_late, name))
+            self._observer.failed(name)
             self._log_warning(f"drafter {name} has not answered within {self._patience} s: going on without it")
             return None
         try:
             return call.result()
         except CalleeError as error:
             self._resting_until[name] = self._clock() + REST_SECONDS
+            self._observer.failed(name)
             self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error}")
             return None
 

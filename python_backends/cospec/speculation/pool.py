@@ -31,6 +31,11 @@ class RequestPool:
         return self._num_active
 
     @property
+    def num_waiting(self) -> int:
+        """Sequences that wait for a session."""
+        return len(self._waiting)
+
+    @property
     def is_full(self) -> bool:
         return len(self) >= self._max_requests
 

@@ -16,6 +16,7 @@ from cospec.speculation.cost_model import VerifyWork
 from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.drafting import UNDER_WAY, Drafted, Drafting
 from cospec.speculation.lookup import LOOKUP, LookupDrafter
+from cospec.speculation.observer import Observer, Unobserved
 from cospec.speculation.planning import Plan
 from cospec.speculation.pool import RequestPool
 from cospec.speculation.profiling import Profiler, Profiles
@@ -43,13 +44,19 @@ class RoundLoop:
         log_warning: Callable[[str], None],
         prior: TextPrior | None = None,
         busy_clock: Callable[[], float] = lambda: 0.0,
+        observer: Observer | None = None,
     ) -> None:
         """`clock`: seconds; `busy_clock`: seconds in which this thread had a processor."""
         speculation = settings.speculation
         self._verifier = verifier
         self._models = drafters
+        self._observer = observer or Unobserved()
         self._drafters = DrafterPool(
-            {**drafters, LOOKUP: LookupDrafter()}, speculation.draft_patience_seconds, clock, log_warning
+            {**drafters, LOOKUP: LookupDrafter()},
+            speculation.draft_patience_seconds,
+            clock,
+            log_warning,
+            self._observer,
         )
         self._router = Router(self._drafters, prior, speculation.score_tokens)
         self.steering = Steering(settings, len(drafters), clock)
@@ -68,6 +75,7 @@ class RoundLoop:
         sequence = Sequence.create(session_id, request, decode, self._drafters.names)
         sequence.submitted_at, sequence.busy_before = self._clock(), self._busy_clock()
         self.pool.add(sequence)
+        self._observer.admitted(sequence)
         return sequence
 
     async def know_costs(self, profiles: Profiles) -> None:
@@ -141,15 +149,19 @@ class RoundLoop:
             statistics.seconds["verify"] += verifying
             statistics.timeline.append(moments)
             statistics.predicted.append(predicted)
+        self._observer.round_ended(drafted.drafts, moments)
 
     async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Plan]:
         started = self._clock()
+        for sequence in group:
+            sequence.started_at = started if sequence.started_at is None else sequence.started_at
         budgets = self.steering.budgets(group, pieces)
         drafting = [sequence for sequence, budget in zip(group, budgets, strict=True) if budget.depth]
         await self._router.expect([item for item in drafting if item.request.speculation.drafter is None])
         plans = self.steering.plans(group, budgets, self._drafters.available())
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
+        self._observer.planned(plans)
         return plans
 
     def _work(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft]) -> VerifyWork:
@@ -167,8 +179,9 @@ class RoundLoop:
         except CalleeError as error:
             await self._endure(group, error)
             return
+        now = self._clock()
         for sequence, draft, piece, result in zip(group, drafts, pieces, results, strict=True):
-            self._take_over(sequence, draft, piece, result)
+            self._take_over(sequence, draft, piece, result, now)
         if all(result.status is Status.NO_SLOT for result in results):
             await asyncio.sleep(SLOT_PAUSE)
 
@@ -180,16 +193,17 @@ class RoundLoop:
         alone = not any(len(draft) for draft in drafts) and all(sequence.num_unread == 1 for sequence in group)
         return self._settings.serving.plain_tokens_per_call if alone else 1
 
-    def _take_over(self, sequence: Sequence, draft: Draft, piece: int, result: VerifyResult) -> None:
+    def _take_over(self, sequence: Sequence, draft: Draft, piece: int, result: VerifyResult, now: float) -> None:
         sequence.failing_since = None
         sequence.passed_over = 0
         if result.status is Status.OK and piece < sequence.num_unread:
             sequence.read_piece(piece)
         elif result.status is Status.OK:
             self._learn(sequence, draft, result)
+            before = sequence.num_output_tokens
             sequence.accept(result, draft, self._end_tokens)
-            if sequence.first_token_at is None:
-                sequence.first_token_at = self._clock()
+            self._observer.gained(sequence, draft, result, sequence.num_output_tokens - before, now)
+            sequence.note_gain(now)
         elif result.status is Status.UNKNOWN_STATE:
             sequence.verifier_length = 0
         elif result.status is Status.TOO_LONG:
@@ -237,6 +251,7 @@ class RoundLoop:
         statistics.slo_met = sequence.progress_at(sequence.ended_at).met(latency)
         spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
         statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
+        self._observer.ended(sequence)
         self.pool.retire()
 
     async def _release(self, sequences: Rows[Sequence]) -> None:

@@ -65,7 +65,9 @@ class Sequence:
     error: CalleeError | None = None
     cancelled: bool = False
     submitted_at: float = 0.0
+    started_at: float | None = None  # when its first round began
     first_token_at: float | None = None
+    last_token_at: float | None = None
     ended_at: float = 0.0
     busy_before: float = 0.0  # the round loop's processor time when it was submitted
     failing_since: float | None = None
@@ -131,6 +133,11 @@ class Sequence:
             self._append(token, end_tokens)
             if self.finish is not None:
                 break
+
+    def note_gain(self, now: float) -> None:
+        """Tokens came."""
+        self.first_token_at = now if self.first_token_at is None else self.first_token_at
+        self.last_token_at = now
 
     def end(self, outcome: "Finish | CalleeError") -> None:
         """End for a reason other than its own tokens; the first outcome stands."""

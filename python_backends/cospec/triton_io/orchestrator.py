@@ -10,17 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, drafter_model
+from cospec.metrics.recorder import Recorder
+from cospec.metrics.round_metrics import RoundMetrics
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.profiling import Profiles
-from cospec.speculation.request import RequestFields, RequestLimits, build_request
+from cospec.speculation.request import InvalidRequest, RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
 from cospec.speculation.sequence import Finish, Sequence
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
 from cospec.triton_io.errors import Overloaded, error_response
+from cospec.triton_io.publishing import Publisher
 from cospec.triton_io.request_tensors import chunk_response, read_fields
 
+REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
@@ -37,6 +41,8 @@ class Orchestrator:
         self._vocabulary = vocabulary
         self._profiles = profiles
         self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
+        recorder = Recorder()
+        self._metrics = RoundMetrics(recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens)
         self._rounds = RoundLoop(
             BlsVerifier("verifier", self._executor),
             {name: BlsDrafter(drafter_model(name), self._executor) for name in settings.drafters},
@@ -46,7 +52,10 @@ class Orchestrator:
             pb_utils.Logger.log_warn,
             prior,
             busy_clock=time.thread_time,
+            observer=self._metrics if settings.serving.metrics else None,
         )
+        self._metrics.watch(self._rounds.pool)
+        self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
             default_max_tokens=settings.serving.default_max_tokens,
@@ -69,10 +78,13 @@ class Orchestrator:
         except Exception as error:
             if sequence is not None:
                 sequence.cancelled = True
+            elif type(error) in REJECTIONS:
+                self._metrics.rejected(REJECTIONS[type(error)])
             pb_utils.Logger.log_verbose(traceback.format_exc())
             sender.send(error_response(error), flags=FINAL)
 
     def close(self) -> None:
+        self._publisher.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
