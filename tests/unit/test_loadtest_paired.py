@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from loadtests import paired
 from loadtests.bench_plan import OFF, Cell
 from loadtests.metrics import Summary
