@@ -7,6 +7,7 @@ from cospec.metrics.engine_metrics import CountedVerifier, size_range
 from cospec.metrics.recorder import Recorder, Series
 from cospec.metrics.round_metrics import RoundMetrics
 from cospec.speculation.rounds import RoundLoop
+from cospec.speculation.slo import Slo
 from cospec.speculation.types import NO_PARENT, DraftTree, SamplingParameters, VerifyResult, VerifyRow
 from scripted import ScriptedDrafter, ScriptedVerifier
 from scripted_rounds import OFF, counting, generate, make_loop, make_request, often_right, routed
@@ -69,6 +70,24 @@ def test_a_drafter_that_fails_is_counted(recorder: Recorder) -> None:
     generate(make_loop(ScriptedVerifier(counting), drafters, observer=observer), make_request(mode=routed(4)))
     assert total(recorder, m.DRAFTER_FAILURES, "code") == drafters["code"].num_calls > 0
     assert total(recorder, m.DRAFTER_CALLS, "code") == 0
+
+
+def test_promises_kept_and_broken_are_counted_by_class(loop: RoundLoop, recorder: Recorder) -> None:
+    """The loop's clock says that every look at it takes a millisecond."""
+    kept, broken, own = Slo(ttft=60.0, name="batch"), Slo(tpot=1e-6, name="interactive"), Slo(ttft=60.0, tpot=60.0)
+    generate(loop, *(make_request(mode=OFF, slo=slo) for slo in (kept, broken, own)), make_request(mode=OFF))
+    counted = {(series.metric, series.values): count for series, count in recorder.totals() if count}
+    assert {key: count for key, count in counted.items() if key[0] in (m.SLO_ATTAINED, m.SLO_MISSED)} == {
+        (m.SLO_ATTAINED, ("batch",)): 1,
+        (m.SLO_MISSED, ("interactive",)): 1,
+        (m.SLO_ATTAINED, ("request",)): 1,
+    }
+
+
+def test_a_cancelled_request_keeps_no_promise(loop: RoundLoop, recorder: Recorder) -> None:
+    generate(loop, make_request(max_tokens=90, mode=OFF, slo=Slo(ttft=60.0, name="batch")), cancel=0)
+    assert total(recorder, m.SLO_MISSED, "batch") == total(recorder, m.SUCCEEDED, "cancelled") == 1
+    assert not [series for series, _ in recorder.take_observations() if series.metric is m.LATENCY]
 
 
 class NoEngine:

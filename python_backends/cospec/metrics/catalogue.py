@@ -69,6 +69,10 @@ TPOT = _seconds(
 INTER_CHUNK = _seconds("inter_token_latency_seconds", "Between two chunks of a request's tokens", _PER_TOKEN)
 LATENCY = _seconds("e2e_request_latency_seconds", "From a request's arrival to its last token", _PER_REQUEST)
 QUEUE_TIME = _seconds("request_queue_time_seconds", "From a request's arrival to its first round", _PER_REQUEST)
+SLO_ATTAINED = _counter(
+    "slo_attained_total", "Requests whose promises were all kept; class `request`: they named their own", "slo_class"
+)
+SLO_MISSED = _counter("slo_missed_total", "Requests of which one was not; the failed and cancelled too", "slo_class")
 
 # Speculation.
 ROUNDS = _counter("rounds_total", "Rounds of the loop, of one group each: drafted, plain", "kind")

@@ -1,5 +1,6 @@
 """What the round loop tells of itself, as metrics."""
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 
 from cospec.metrics import catalogue as m
@@ -12,12 +13,15 @@ from cospec.speculation.types import VerifyResult
 
 REASONS_TO_FINISH = ("stop", "length", "cancelled")
 REASONS_TO_REJECT = ("invalid", "overloaded")
+NO_CLASS = "request"  # of promises that a request brings itself
 
 
 class RoundMetrics:
     """An `Observer`; times are seconds."""
 
-    def __init__(self, recorder: Recorder, drafters: Rows[str], max_draft_tokens: int) -> None:
+    def __init__(
+        self, recorder: Recorder, drafters: Rows[str], max_draft_tokens: int, slo_classes: Iterable[str] = ()
+    ) -> None:
         self._recorder = recorder
         self._positions = [str(position) for position in range(max_draft_tokens)]
         recorder.expect(m.ADMITTED, m.FAILED, m.PROMPT_TOKENS, m.GENERATION_TOKENS)
@@ -31,6 +35,7 @@ class RoundMetrics:
             ([m.STAGE_SECONDS], ("draft", "verify")),
             ([m.ACCEPTED_AT], self._positions),
             ([m.DRAFTER_TOKENS, m.DRAFTER_ACCEPTED, m.DRAFTER_CALLS, m.DRAFTER_SECONDS, m.DRAFTER_FAILURES], drafters),
+            ([m.SLO_ATTAINED, m.SLO_MISSED], (NO_CLASS, *slo_classes)),
             ([m.PLANS, m.PLANNED_DEPTH, m.PLANNED_DRAFTERS], methods),
         ):
             for metric in metrics:
@@ -79,13 +84,16 @@ class RoundMetrics:
         self._recorder.count(m.STAGE_SECONDS, ended - verifying, "verify")
 
     def ended(self, sequence: Sequence) -> None:
+        if sequence.request.slo.promises:
+            kept = answered(sequence) and all(sequence.statistics.slo_met.values())
+            self._recorder.count(m.SLO_ATTAINED if kept else m.SLO_MISSED, 1, sequence.request.slo.name or NO_CLASS)
         if sequence.finish is None:
             self._recorder.count(m.FAILED)
             return
         self._recorder.count(m.SUCCEEDED, 1, sequence.finish.reason)
         if sequence.started_at is not None:
             self._recorder.observe(m.QUEUE_TIME, sequence.started_at - sequence.submitted_at)
-        if sequence.finish.reason != "cancelled":
+        if answered(sequence):
             self._observe_latency(sequence)
 
     def _observe_latency(self, sequence: Sequence) -> None:
@@ -108,3 +116,8 @@ class RoundMetrics:
         for index in path:
             for drafter in nodes[index].voices:
                 recorder.count(m.DRAFTER_ACCEPTED, 1, drafter)
+
+
+def answered(sequence: Sequence) -> bool:
+    """Whether the caller got the whole text."""
+    return sequence.finish is not None and sequence.finish.reason != "cancelled"

@@ -29,7 +29,7 @@ class Observer(Protocol):
         """When drafting began, when verification began, when it ended."""
 
     def ended(self, sequence: Sequence) -> None:
-        """With text or with an error."""
+        """With text or with an error; its statistics are complete."""
 
 
 class Unobserved:

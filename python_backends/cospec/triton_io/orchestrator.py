@@ -42,7 +42,9 @@ class Orchestrator:
         self._profiles = profiles
         self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
         recorder = Recorder()
-        self._metrics = RoundMetrics(recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens)
+        self._metrics = RoundMetrics(
+            recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens, settings.slo_classes
+        )
         self._rounds = RoundLoop(
             BlsVerifier("verifier", self._executor),
             {name: BlsDrafter(drafter_model(name), self._executor) for name in settings.drafters},
