@@ -27,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
     _add_compile(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
     _add_expand(commands.add_parser("expand", help="make a verifier that says the same at the cost of a larger model"))
+    _add_profile(commands.add_parser("profile", help="measure what calls cost here, and how well that is predicted"))
+    _add_plan(commands.add_parser("plan", help="simulate a load: what it would get, and how many replicas it needs"))
     commands.add_parser("train", help="train tokenizer, verifier and drafters from corpora", add_help=False)
     return parser
 
@@ -60,6 +62,14 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         )
     if options.command == "expand":
         return _expand(options)
+    if options.command == "profile":
+        from cospec.profile_command import run as profile
+
+        return profile(options)
+    if options.command == "plan":
+        from cospec.plan_command import run as plan
+
+        return plan(options)
     from cospec.training.cli import main as train
 
     return train(rest)
@@ -112,6 +122,25 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser)
     _add_verifier_weights(parser)
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows the cost profile that the orchestrator measured at its first start here (and keeps in the cache), each "
+        "measurement beside what the cost model predicts from the others."
+    )
+    _add_paths(parser)
+    _add_verifier_weights(parser)
+    parser.add_argument("--again", action="store_true", help="measure anew, which takes seconds, and keep that")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw prediction against measurement (PNG, SVG)")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    from cospec.plan_command import add_options
+
+    _add_paths(parser)
+    _add_verifier_weights(parser)
+    add_options(parser)
 
 
 def _add_expand(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/config.py": (set(), {"yaml"}),
     "python_backends/cospec/signatures.py": (set(), set()),
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
+    "python_backends/cospec/simulation": ({"config", "speculation", "simulation"}, {"numpy", "tqdm"}),
     "python_backends/cospec/metrics": ({"config", "metrics", "speculation"}, set()),
     "python_backends/cospec/engine": (
         {"config", "signatures", "speculation", "engine"},

@@ -82,8 +82,8 @@ class Adaptive:
     chains = False
 
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
-        plain = plain_rate(occasion, costs)
         hopes = _Hopes(occasion, costs)
+        plain = hopes.plain
         price, best, best_rate = plain, None, 0.0
         for _ in range(ITERATIONS):
             depths = hopes.depths_at(price)
@@ -92,7 +92,7 @@ class Adaptive:
             rate, seconds = hopes.outcome(depths)
             if seconds > occasion.seconds:
                 price *= HURRY
-            elif rate <= best_rate:
+            elif rate <= best_rate or hopes.typical_gain(depths, rate) < 1:
                 break
             else:
                 best, best_rate, price = depths, rate, max(price, rate)
@@ -108,6 +108,8 @@ class _Hopes:
     def __init__(self, occasion: Occasion, costs: CostModel) -> None:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
+        self.plain = plain_rate(occasion, costs)
+        self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._forced = np.asarray([outlook.forced for outlook in outlooks])
         self._unread = np.asarray([outlook.unread for outlook in outlooks])
@@ -142,6 +144,15 @@ class _Hopes:
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
         together = replace(whole, tokens=whole.tokens + nodes)
         return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
+
+    def typical_gain(self, depths: NDArray[np.int64], rate: float) -> float:
+        """How many times as fast as without drafts the sequences become, in the geometric mean: what most of them lose
+        is not made up for by what a few win. Infinite where drafts are forced."""
+        if self._forced.any():
+            return math.inf
+        tokens = (1 + self._gains[np.arange(len(depths)), depths])[self._decoding]
+        evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
+        return float(rate / self.plain * evenness)
 
     def decision(self, depths: NDArray[np.int64], price: float) -> Decision:
         """Depths are limits: a draft ends where its own confidence says so, and a sure one may go on."""

@@ -196,18 +196,23 @@ def _slo(sent: RequestFields, classes: Mapping[str, SloSettings]) -> Slo:
     name = sent.slo_class or ""
     if name and name not in classes:
         raise InvalidRequest(f"slo_class must be one of {', '.join(classes)}, got {name!r}")
-    promised = classes[name] if name else SloSettings()
+    promised = slo_of(classes[name], name) if name else NO_SLO
     return Slo(
-        _promise("slo_ttft_ms", sent.slo_ttft_ms, promised.ttft_ms),
-        _promise("slo_tpot_ms", sent.slo_tpot_ms, promised.tpot_ms),
+        _promise("slo_ttft_ms", sent.slo_ttft_ms, promised.ttft),
+        _promise("slo_tpot_ms", sent.slo_tpot_ms, promised.tpot),
         name,
     )
+
+
+def slo_of(promised: SloSettings, name: str) -> Slo:
+    ttft, tpot = (value / 1e3 if value else math.inf for value in (promised.ttft_ms, promised.tpot_ms))
+    return Slo(ttft, tpot, name)
 
 
 def _promise(name: str, sent: float | None, of_class: float) -> float:
     """Seconds; infinite where nothing is promised."""
     if sent is None:
-        return of_class / 1e3 if of_class else math.inf
+        return of_class
     if not math.isfinite(sent) or sent <= 0:
         raise InvalidRequest(f"{name} must be a finite number above 0, got {sent}")
     return sent / 1e3

@@ -1,0 +1,148 @@
+"""`cospec-server plan`: what a load would need, simulated with this server's own scheduling."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from cospec.config import Settings, SettingsError, load_settings, with_verifier
+from cospec.engine.profiles import ProfileStore, profile_store
+from cospec.simulation.arrivals import Arrival, TraceError, fitted, poisson, read_trace
+from cospec.simulation.fleet import Outcome, Scenario, simulate
+from cospec.speculation.profiling import Profile
+from cospec.speculation.request import InvalidRequest, SpeculationMode, slo_of
+from cospec.speculation.slo import Slo
+
+SIMULATED = 8  # replicas at most: of a larger fleet so many, with their share of the arrivals
+MOST_REPLICAS = 16_384
+
+
+class PlanError(ValueError):
+    """What cannot be planned with; one sentence."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """But those of settings and models."""
+    parser.description = (
+        "Simulates the server's own round loop, controller and selection on the cost profile of this machine, in "
+        "virtual time, over a trace or Poisson arrivals: throughput, latencies, share of requests that keep their "
+        "promises, and with --attainment the number of replicas (a verifier and its drafters each) that a load needs."
+    )
+    load = parser.add_argument_group("load")
+    load.add_argument("--trace", type=Path, metavar="FILE", help="arrivals: Azure's CSV, Mooncake's JSONL, or such")
+    load.add_argument("--speed", type=float, default=1.0, help="times as fast as the trace (default: %(default)s)")
+    load.add_argument("--rate", type=float, default=2.0, help="without a trace: requests a second (%(default)s)")
+    load.add_argument("--seconds", type=float, default=60.0, help="without a trace: of arrivals (%(default)s)")
+    load.add_argument("--prompt-tokens", type=int, default=64, help="without a trace: mean (%(default)s)")
+    load.add_argument("--output-tokens", type=int, default=64, help="without a trace: mean (%(default)s)")
+    serving = parser.add_argument_group("serving")
+    serving.add_argument("--speculation", default="auto", help="as in a request (default: %(default)s)")
+    serving.add_argument("--acceptance", type=float, default=0.75, metavar="P", help=_ACCEPTANCE)
+    serving.add_argument("--slo-class", default="standard", help="of the settings' slo_classes (%(default)s)")
+    serving.add_argument("--replicas", type=int, default=1, help="a verifier and its drafters each (%(default)s)")
+    serving.add_argument("--attainment", type=float, metavar="SHARE", help="find the fewest replicas that reach it")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="costs, of another machine too (default: our own)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+_ACCEPTANCE = "chance that a draft token is accepted, all before it being: 1 - 1/(mean acceptance length) (%(default)s)"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Raises `SettingsError`."""
+    try:
+        scenario = _scenario(options)
+        arrivals = _arrivals(options, scenario.settings)
+        if options.attainment is None:
+            _report(options, options.replicas, outcome_of(scenario, arrivals, options.replicas))
+        else:
+            replicas, outcome = fewest(scenario, arrivals, options.attainment)
+            _report(options, replicas, outcome)
+    except (TraceError, PlanError, InvalidRequest) as error:
+        print(f"cospec-server: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def outcome_of(scenario: Scenario, arrivals: Sequence[Arrival], replicas: int) -> Outcome:
+    """A large fleet by a sample of it: a request goes to any of many replicas, so that each sees its share."""
+    if replicas <= SIMULATED:
+        return simulate(scenario, arrivals, replicas, progress=sys.stderr.isatty())
+    share = SIMULATED / replicas
+    sample = simulate(scenario, fitted(arrivals, 1.0, share, 10**9, scenario.seed), SIMULATED, sys.stderr.isatty())
+    scaled = {name: getattr(sample, name) / share for name in ("tokens_per_second", "goodput")}
+    return replace(sample, requests=len(arrivals), refused=round(sample.refused / share), **scaled)
+
+
+def fewest(scenario: Scenario, arrivals: Sequence[Arrival], attainment: float) -> tuple[int, Outcome]:
+    """The smallest fleet that keeps the promises of so many requests: doubled until it does, then bisected."""
+    replicas, outcome = 1, outcome_of(scenario, arrivals, 1)
+    while outcome.attainment < attainment:
+        if replicas >= MOST_REPLICAS:
+            raise PlanError(f"{MOST_REPLICAS} replicas reach {outcome.attainment:.1%}, not {attainment:.1%}")
+        replicas *= 2
+        outcome = outcome_of(scenario, arrivals, replicas)
+    low, high = replicas // 2, replicas
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = outcome_of(scenario, arrivals, middle)
+        low, high, outcome = (low, middle, tried) if tried.attainment >= attainment else (middle, high, outcome)
+    return high, outcome
+
+
+def _scenario(options: argparse.Namespace) -> Scenario:
+    settings = with_verifier(load_settings(options.settings), options.verifier_weights)
+    for name, low, high in (("acceptance", 0.01, 0.99), ("attainment", 0.01, 1), ("replicas", 1, MOST_REPLICAS)):
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise PlanError(f"--{name} must be from {low} to {high}, got {value}")
+    mode = SpeculationMode.parse(options.speculation, settings.drafters, settings.speculation.max_draft_tokens)
+    slo = _slo(settings, options.slo_class)
+    return Scenario(settings, _profile(options, settings), slo, mode, options.acceptance, options.seed)
+
+
+def _profile(options: argparse.Namespace, settings: Settings) -> Profile:
+    own = options.profile is None
+    store = profile_store(settings, options.model_repository.resolve()) if own else ProfileStore(options.profile)
+    profile = store.load()
+    if profile is None:
+        remedy = "run `cospec-server profile` first" if own else "it must be a file that `cospec-server profile` wrote"
+        raise PlanError(f"{store.path} holds no cost profile; {remedy}")
+    return profile
+
+
+def _slo(settings: Settings, name: str) -> Slo:
+    if name not in settings.slo_classes:
+        raise SettingsError(f"--slo-class must be one of {', '.join(settings.slo_classes)}, got {name!r}")
+    return slo_of(settings.slo_classes[name], name)
+
+
+def _arrivals(options: argparse.Namespace, settings: Settings) -> list[Arrival]:
+    for name in ("speed", "rate", "seconds", "prompt_tokens", "output_tokens"):
+        if not 0 < getattr(options, name) < math.inf:
+            raise PlanError(f"--{name.replace('_', '-')} must be above 0, got {getattr(options, name)}")
+    if options.trace is not None:
+        arrivals = read_trace(options.trace)
+    else:
+        lengths = options.prompt_tokens, options.output_tokens
+        arrivals = poisson(options.rate, options.seconds, *lengths, options.seed)
+    return fitted(arrivals, options.speed, 1.0, settings.engine.verifier.max_length, options.seed)
+
+
+def _report(options: argparse.Namespace, replicas: int, outcome: Outcome) -> None:
+    if options.json:
+        print(json.dumps({"replicas": replicas, **asdict(outcome)}))
+        return
+    print(
+        f"replicas              {replicas}: a verifier and its drafters each\n"
+        f"requests              {outcome.requests}, {outcome.refused} of them refused\n"
+        f"throughput            {outcome.tokens_per_second:.0f} tokens/s over {outcome.seconds:.0f} s\n"
+        f"goodput               {outcome.goodput:.2f} requests/s; {outcome.attainment:.1%} keep their promises\n"
+        f"TTFT                  p50 {outcome.ttft_p50 * 1e3:.0f} ms, p99 {outcome.ttft_p99 * 1e3:.0f} ms\n"
+        f"TPOT                  p50 {outcome.tpot_p50 * 1e3:.1f} ms, p99 {outcome.tpot_p99 * 1e3:.1f} ms\n"
+        f"acceptance length     {outcome.mean_acceptance_length:.2f} tokens a drafted round"
+    )

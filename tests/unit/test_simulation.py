@@ -1,0 +1,178 @@
+"""The round loop in virtual time, and what a load is planned with."""
+
+import asyncio
+import json
+import math
+from pathlib import Path
+
+import pytest
+from cospec.cli import main
+from cospec.config import load_settings
+from cospec.engine.profiles import ProfileStore
+from cospec.plan_command import fewest, outcome_of
+from cospec.profile_command import errors_of, held_out
+from cospec.simulation.arrivals import Arrival, TraceError, fitted, poisson, read_trace
+from cospec.simulation.fleet import Outcome, Scenario, simulate
+from cospec.simulation.virtual_time import Stalled, run
+from cospec.speculation.profiling import Profile
+from cospec.speculation.request import SpeculationMode
+from cospec.speculation.slo import NO_SLO, Slo
+from test_cost_model import DRAFT_WORKS, VERIFY_WORKS, true_draft, true_verify
+
+PROFILE = Profile(
+    tuple((work, true_verify(work)) for work in VERIFY_WORKS), tuple((work, true_draft(work)) for work in DRAFT_WORKS)
+)
+SETTINGS = load_settings()
+
+
+def scenario(mode: str = "auto", acceptance: float = 0.8, slo: Slo = NO_SLO) -> Scenario:
+    return Scenario(SETTINGS, PROFILE, slo, SpeculationMode.parse(mode, SETTINGS.drafters, 16), acceptance)
+
+
+def load(rate: float, seconds: float = 10.0) -> list[Arrival]:
+    return poisson(rate, seconds, 40, 40, seed=3)
+
+
+def test_an_hour_of_waiting_takes_no_time() -> None:
+    async def wait() -> float:
+        await asyncio.sleep(3600)
+        return asyncio.get_running_loop().time()
+
+    assert run(wait()) == pytest.approx(3600)
+
+
+def test_what_can_never_end_is_told() -> None:
+    async def stall() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Stalled):
+        run(stall())
+
+
+def test_every_request_gets_all_of_its_tokens_and_runs_repeat() -> None:
+    arrivals = load(4)
+    first, again = (simulate(scenario(), arrivals, 1) for _ in range(2))
+    assert first == again
+    assert first.tokens_per_second * first.seconds == pytest.approx(sum(each.output_tokens for each in arrivals))
+
+
+def test_drafting_is_faster_than_not_drafting_where_it_is_accepted() -> None:
+    arrivals = load(0.2, 60)
+    off, auto = (simulate(scenario(mode), arrivals, 1) for mode in ("off", "auto"))
+    assert auto.tpot_p50 < 0.6 * off.tpot_p50
+    assert auto.mean_acceptance_length > 3
+
+
+@pytest.mark.parametrize("rate", [1, 4, 16, 48])
+@pytest.mark.parametrize("acceptance", [0.3, 0.8])
+def test_at_no_load_is_auto_slower_than_not_drafting(rate: float, acceptance: float) -> None:
+    arrivals = load(rate)
+    off, auto = (simulate(scenario(mode, acceptance), arrivals, 1) for mode in ("off", "auto"))
+    assert auto.tokens_per_second >= 0.97 * off.tokens_per_second
+    assert auto.tpot_p50 <= 1.05 * off.tpot_p50
+
+
+@pytest.mark.parametrize("baseline", ["fixed", "schedule", "smartspec", "adaspec"])
+def test_over_all_loads_auto_keeps_more_promises_than_each_baseline(baseline: str) -> None:
+    slo = Slo(ttft=1.0, tpot=0.08)
+    kept = {
+        mode: sum(simulate(scenario(mode, slo=slo), load(rate, 6), 1).attainment for rate in (2, 6, 12, 20))
+        for mode in ("auto", f"auto:{baseline}")
+    }
+    assert kept["auto"] >= kept[f"auto:{baseline}"] - 0.05
+
+
+def test_more_replicas_keep_more_promises_and_the_fewest_are_found() -> None:
+    arrivals, promised = load(40, 4), scenario(slo=Slo(ttft=0.5, tpot=0.06))
+    shares = [outcome_of(promised, arrivals, replicas).attainment for replicas in (1, 8)]
+    assert shares[0] < shares[1]
+    replicas, outcome = fewest(promised, arrivals, 0.9)
+    assert 1 < replicas <= 8 and outcome.attainment >= 0.9
+    assert outcome_of(promised, arrivals, replicas - 1).attainment < 0.9
+
+
+def test_a_large_fleet_is_planned_from_a_sample_of_it() -> None:
+    arrivals = load(200, 3)
+    outcome = outcome_of(scenario(slo=Slo(ttft=1.0)), arrivals, 64)
+    assert outcome.requests == len(arrivals)
+    assert outcome.tokens_per_second * outcome.seconds == pytest.approx(
+        sum(each.output_tokens for each in arrivals), rel=0.3
+    )
+
+
+def test_public_traces_are_read_in_their_own_form(tmp_path: Path) -> None:
+    azure, mooncake = tmp_path / "azure.csv", tmp_path / "mooncake.jsonl"
+    azure.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+        "2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.0319600,110,27\n"
+    )
+    mooncake.write_text(
+        '{"timestamp": 0, "input_length": 5, "output_length": 6}\n'
+        '{"timestamp": 3000, "input_length": 7, "output_length": 8}\n'
+    )
+    assert [each.prompt_tokens for each in read_trace(azure)] == [4808, 110]
+    assert read_trace(azure)[1].at == pytest.approx(0.052, abs=1e-4)
+    assert read_trace(mooncake) == [Arrival(0.0, 5, 6), Arrival(3.0, 7, 8)]
+    cut = fitted(read_trace(azure), speed=2.0, share=1.0, room=1024, seed=0)
+    assert cut[0].prompt_tokens == 768 and cut[1].at == pytest.approx(0.026, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "mentioned"),
+    [
+        ("TIMESTAMP,ContextTokens\n1,2\n", "has no column GeneratedTokens or output_length or output_tokens"),
+        ("arrival_s,prompt_tokens,output_tokens\n2.5,1,1\n1.5,1,1\n", "arrival 2 comes before the one above it"),
+        ("arrival_s,prompt_tokens,output_tokens\nsoon,1,1\n", "arrival 1 has no usable time"),
+        ("arrival_s,prompt_tokens,output_tokens\n", "holds no arrival"),
+    ],
+)
+def test_a_trace_that_cannot_be_used_is_named_with_its_fault(tmp_path: Path, text: str, mentioned: str) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(TraceError, match=mentioned):
+        read_trace(path)
+
+
+def test_a_plan_is_printed_from_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ProfileStore(tmp_path / "profile.json").save(PROFILE)
+    arguments = ["plan", "--profile", str(tmp_path / "profile.json"), "--rate", "2", "--seconds", "10", "--json"]
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["replicas"] == 1 and printed["requests"] > 5 and math.isfinite(printed["tpot_p99"])
+    assert set(Outcome.__dataclass_fields__) < set(printed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        (["--acceptance", "1.5"], "--acceptance must be from 0.01 to 0.99, got 1.5"),
+        (["--rate", "-1"], "--rate must be above 0, got -1.0"),
+        (["--slo-class", "gold"], "--slo-class must be one of interactive, standard, batch, got 'gold'"),
+        (["--trace", "/nowhere.csv"], "/nowhere.csv: cannot be read as a trace"),
+        (["--profile", "/nowhere.json"], "/nowhere.json holds no cost profile"),
+        (["--speculation", "sometimes"], "speculation must be auto, off"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], mentioned: str
+) -> None:
+    ProfileStore(tmp_path / "profile.json").save(PROFILE)
+    assert main(["plan", "--profile", str(tmp_path / "profile.json"), *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert mentioned in line
+
+
+def test_a_profile_that_cannot_be_read_is_measured_anew(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "cache" / "profile.json")
+    assert store.load() is None
+    store.save(PROFILE)
+    assert store.load() == PROFILE
+    store.path.write_text('{"verify": [1]}')
+    assert store.load() is None
+
+
+def test_measurements_are_predicted_from_the_others() -> None:
+    pairs = held_out(PROFILE)
+    assert len(pairs) == len(PROFILE.verify) + len(PROFILE.draft)
+    errors = sorted(errors_of(pairs))
+    assert errors[len(errors) // 2] < 0.1
