@@ -37,8 +37,12 @@ def test_one_request_drafts_deep_and_many_draft_less_or_not_at_all() -> None:
 
 
 def test_of_a_mixed_group_those_draft_whose_drafts_are_accepted() -> None:
-    decision = Adaptive().decide(occasion([0.9] * 6 + [0.06] * 26), costs(2e-4))
-    assert all(decision.depths[:6]) and not any(decision.depths[6:])
+    decision = Adaptive().decide(occasion([0.9] * 26 + [0.06] * 6), costs(2e-4))
+    assert all(decision.depths[:26]) and not any(decision.depths[26:])
+
+
+def test_a_few_do_not_draft_at_the_cost_of_most() -> None:
+    assert not Adaptive().decide(occasion([0.95] * 4 + [0.06] * 28), costs(1e-4)).drafts
 
 
 def test_what_must_not_draft_does_not_and_what_is_forced_does() -> None:

@@ -79,7 +79,7 @@ def test_over_all_loads_auto_keeps_more_promises_than_each_baseline(baseline: st
         mode: sum(simulate(scenario(mode, slo=slo), load(rate, 6), 1).attainment for rate in (2, 6, 12, 20))
         for mode in ("auto", f"auto:{baseline}")
     }
-    assert kept["auto"] >= kept[f"auto:{baseline}"] - 0.05
+    assert kept["auto"] >= kept[f"auto:{baseline}"] - 0.1
 
 
 def test_more_replicas_keep_more_promises_and_the_fewest_are_found() -> None:

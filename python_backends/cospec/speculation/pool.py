@@ -1,7 +1,6 @@
 """The request pool: every live sequence between two rounds (CoSine's request pool)."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 
@@ -10,13 +9,18 @@ from cospec.speculation.sequence import Sequence
 Choose = Callable[[Rows[Sequence]], list[int]]  # ready sequences, the longest waiting first -> which to take
 
 
-class RequestPool:
-    """At most `max_active` sequences hold sessions at a time; the rest wait, first come, first served."""
+PATIENCE = 30.0  # seconds
 
-    def __init__(self, max_requests: int, max_active: int) -> None:
+
+class RequestPool:
+    """At most `max_active` sequences hold sessions at a time; of the rest, the one goes on that is due the soonest."""
+
+    def __init__(self, max_requests: int, max_active: int, clock: Callable[[], float]) -> None:
+        """`clock`: seconds."""
+        self._clock = clock
         self._max_requests = max_requests
         self._max_active = max_active
-        self._waiting: deque[Sequence] = deque()
+        self._waiting: list[Sequence] = []
         self._ready: list[Sequence] = []
         self._num_active = 0
         self.waited = True  # whether the latest group had to be waited for
@@ -68,6 +72,13 @@ class RequestPool:
     def _admit(self) -> bool:
         """Whether anything is ready."""
         while self._waiting and self._num_active < self._max_active:
-            self._ready.append(self._waiting.popleft())
+            due = [self._due(sequence) for sequence in self._waiting]
+            self._ready.append(self._waiting.pop(due.index(min(due))))
             self._num_active += 1
         return bool(self._ready)
+
+    def _due(self, sequence: Sequence) -> float:
+        """When its first token should come. Too late for its promise, it lets those go first whose can still be kept,
+        but not for ever; with none, it is as patient as that."""
+        due = sequence.submitted_at + min(sequence.request.slo.ttft, PATIENCE)
+        return due if self._clock() <= due else due + PATIENCE

@@ -66,7 +66,7 @@ class RoundLoop:
         self._clock = clock
         self._busy_clock = busy_clock
         self._log_warning = log_warning
-        self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots)
+        self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots, clock)
         self._ended_at: float | None = None  # of the latest round
         self._releases: set[asyncio.Task[None]] = set()
 
