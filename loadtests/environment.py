@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "python_backends" / "cospec.yaml"
-PACKAGES = ("cospec", "torch", "transformers", "nvidia-pytriton", "tritonclient", "numpy")
+PACKAGES = ("cospec", "torch", "transformers", "nvidia-pytriton", "tritonclient", "numpy", "locust")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ def describe_environment(settings: ServerSettings) -> dict[str, Any]:
     """Plain JSON."""
     return {
         "settings": {"file": settings.path.name, "sha256": settings.sha256, "dtype": settings.dtype},
+        **describe_machine(),
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """This machine and the versions on it, as plain JSON."""
+    return {
         "machine": {
             "processor": _processor(),
             "memory_gib": round(_memory_bytes() / 2**30, 1),

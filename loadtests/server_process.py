@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -20,30 +21,59 @@ class ServerFailed(RuntimeError):
     """The server did not start; the message is its own."""
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Of one server, each host:port."""
+
+    grpc: str
+    http: str
+    metrics: str
+
+    @staticmethod
+    def beside(grpc: str) -> "Addresses":
+        """Of a server whose ports are one after another, as Triton's are: 8000 HTTP, 8001 gRPC, 8002 metrics."""
+        host, _, port = grpc.rpartition(":")
+        return Addresses(grpc, f"{host}:{int(port) - 1}", f"{host}:{int(port) + 1}")
+
+
 @contextlib.contextmanager
 def server_at(url: str | None, *arguments: str) -> Iterator[str]:
-    """`url` if there is one, else a server of our own."""
+    """The gRPC address: `url` if there is one, else that of a server of our own."""
     if url is not None:
         yield url
         return
-    subprocess.run([COSPEC_SERVER, "compile", *arguments], check=False)  # where its progress is seen
-    with running_server(*arguments) as own:
-        yield own
+    with own_server(*arguments) as addresses:
+        yield addresses.grpc
 
 
 @contextlib.contextmanager
-def running_server(
-    *arguments: str, command: Sequence[str] = (COSPEC_SERVER, "serve"), start_timeout: float = START_TIMEOUT
-) -> Iterator[str]:
+def own_server(*arguments: str) -> Iterator[Addresses]:
+    """A ready server whose models are compiled, stopped at the end. Raises `ServerFailed`."""
+    subprocess.run([COSPEC_SERVER, "compile", *arguments], check=False)  # where its progress is seen
+    with running_addresses(*arguments) as addresses:
+        yield addresses
+
+
+@contextlib.contextmanager
+def running_server(*arguments: str) -> Iterator[str]:
     """The gRPC address of a ready server, stopped at the end; `arguments` go to it. Raises `ServerFailed`."""
-    http, grpc, metrics = _free_ports(3)
+    with running_addresses(*arguments) as addresses:
+        yield addresses.grpc
+
+
+@contextlib.contextmanager
+def running_addresses(
+    *arguments: str, command: Sequence[str] = (COSPEC_SERVER, "serve"), start_timeout: float = START_TIMEOUT
+) -> Iterator[Addresses]:
+    """A ready server, stopped at the end; `arguments` go to it. Raises `ServerFailed`."""
+    http, grpc, metrics = free_ports(3)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
     # Files, not pipes: a pipe that nobody reads fills up, and then the server stands still.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen([*command, "--host", "127.0.0.1", *ports, *arguments], stdout=output, stderr=errors)
         try:
             _wait_until_ready(process, output, errors, start_timeout)
-            yield f"localhost:{grpc}"
+            yield Addresses(*(f"localhost:{port}" for port in (grpc, http, metrics)))
         finally:
             _stop(process)
 
@@ -74,7 +104,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in sockets:

@@ -34,7 +34,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "loadtests": (
         {"cospec_client", "loadtests"},
         {"matplotlib", "tqdm", "torch", "transformers", "locust", "yaml", "numpy", "openvino", "openvino_genai"}
-        | {"tritonclient"},  # for the server's own statistics
+        | {"tritonclient"}  # for the server's own statistics
+        | {"gevent", "grpc", "flask", "jinja2"},  # Locust's loop, streams in it, its web UI, the report
     ),
     "loadtests/peer_openvino.py": (set(), {"numpy", "openvino", "openvino_genai"}),  # an environment of its own
 }
