@@ -141,7 +141,7 @@ def _baselines(prompts: list[Prompt], max_tokens: int, settings: ServerSettings)
     lines = "\n".join(json.dumps({"domain": prompt.domain, "prompt": prompt.text}) for prompt in prompts)
     threads = str(settings.num_threads)
     arguments = ["--max-tokens", str(max_tokens), "--threads", threads, "--dtype", settings.dtype]
-    return _subprocess_json("loadtests.baselines", *arguments, stdin=lines)
+    return _subprocess_json("loadtests.transformers_rates", *arguments, stdin=lines)
 
 
 def _subprocess_json(

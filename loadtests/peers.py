@@ -142,7 +142,7 @@ def transformers_rates(pair: Pair, plan: PeerPlan, settings: ServerSettings) -> 
     prompts = take(mixed_prompts(), plan.num_prompts[1])
     lines = "\n".join(json.dumps({"domain": prompt.domain, "prompt": prompt.text}) for prompt in prompts)
     limits = ["--max-tokens", str(plan.max_tokens), "--threads", str(settings.num_threads), "--dtype", settings.dtype]
-    module = "loadtests.baselines"
+    module = "loadtests.transformers_rates"
     return json_of([sys.executable, "-m", module, *limits, "--verifier", str(pair.verifier)], module, stdin=lines)
 
 

@@ -1,6 +1,6 @@
 """The same weights in transformers, in a process of its own: plain and assisted generation, tokens per second.
 
-python -m loadtests.baselines --threads 2 --dtype bfloat16 < prompts.jsonl
+python -m loadtests.transformers_rates --threads 2 --dtype bfloat16 < prompts.jsonl
 """
 
 import argparse
@@ -23,7 +23,7 @@ ASSISTED = "transformers assisted"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m loadtests.baselines", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m loadtests.transformers_rates", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--dtype", default="bfloat16", help="of all weights (default: %(default)s)")
     parser.add_argument("--max-tokens", type=int, default=64, help="tokens a prompt (default: %(default)s)")
