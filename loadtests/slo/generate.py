@@ -1,0 +1,59 @@
+"""Runs a plan against a server in a process of Locust's own, or several, and brings back every record."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from loadtests.bad_input import BadInput
+from loadtests.generator.plan import GRPC, Plan
+from loadtests.generator.record import Record
+from loadtests.server_process import Addresses
+from loadtests.slo.records_file import read_records
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
+SPARE = 120.0  # seconds beyond a plan's own in which Locust must have ended
+
+
+class GeneratorFailed(RuntimeError):
+    """Locust ended without records; the message is the end of its output."""
+
+
+def generate(plan: Plan, addresses: Addresses, workers: int = 1) -> list[Record]:
+    """Raises `GeneratorFailed`, `BadInput`."""
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder) / "records.jsonl"
+        command = [*locust_command(plan, addresses), "--headless", f"--records={records}", "--only-summary"]
+        users = [f"--users={plan.users if plan.is_closed else workers}", f"--spawn-rate={max(plan.users, workers)}"]
+        spread = [f"--processes={workers}"] if workers > 1 else []
+        result = _run([*command, *users, *spread], plan.end + plan.grace + SPARE)
+        if result.returncode == 2:
+            raise BadInput(_last_line(result.stderr).removeprefix("loadtest: "))
+        if not records.is_file():
+            raise GeneratorFailed(f"Locust ended with exit code {result.returncode}: {_last_line(result.stderr)}")
+        return read_records(records)
+
+
+def locust_command(plan: Plan, addresses: Addresses) -> list[str]:
+    """Locust on our locustfile, with the plan as its options."""
+    host = addresses.grpc if plan.protocol == GRPC else f"http://{addresses.http}"
+    own = [argument for argument in plan.arguments() if not argument.startswith("--users=")]
+    return [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), f"--host={host}", *own]
+
+
+def _run(command: list[str], limit: float) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment())
+    except subprocess.TimeoutExpired:
+        raise GeneratorFailed(f"Locust did not end within {limit:g} s") from None
+
+
+def environment() -> dict[str, str]:
+    """In which this package is found from any folder, such as the one that a trace's path is relative to."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no output"])[-1]

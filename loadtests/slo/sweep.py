@@ -1,0 +1,151 @@
+"""The knee of each way to speculate: the highest rate at which the objectives are attained, side by side."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadtests.bad_input import BadInput
+from loadtests.bench_plan import Mode
+from loadtests.generator.plan import Plan, check_plan
+from loadtests.slo.bisection import Knee, find_knee
+from loadtests.slo.outcome import Outcome
+from loadtests.slo.run import Ready, measure, prepare, say
+from loadtests.slo.server import ServerChoice, check_choice, measured_server
+from loadtests.slo.sweep_report import write_sweep
+from loadtests.slo.verdict import INVALID
+
+OFF, AUTO = Mode("off", "off"), Mode("auto", "auto")
+HIGHEST_RATE, LOWEST_RATE = 2000.0, 0.05
+COLUMNS = ("offered_rps", "attainment", "goodput_rps", "throughput_tps", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms")
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """`target`: attainment that a rate must reach; `precision`: how near the knee's two sides must come."""
+
+    target: float = 0.99
+    start: float = 4.0
+    precision: float = 0.1
+    fixed: tuple[int, ...] = (2, 4, 8)
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Each prompt's own drafter drafts the fixed lengths, as if routing never erred."""
+        return (OFF, *(Mode(f"fixed k={k}", f"fixed:{{domain}}:{k}") for k in self.fixed), AUTO)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A rate, tried. Lateness counts as latency, so a late generator can hide a knee but never invent one."""
+
+    outcome: Outcome
+    target: float
+
+    @property
+    def attained(self) -> bool:
+        return (self.outcome.figures["attainment"] or 0.0) >= self.target
+
+    @property
+    def valid(self) -> bool:
+        return self.outcome.verdict.status != INVALID
+
+
+def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, workers: int = 1) -> int:
+    """The exit code: 1 if the knee of any mode is below every rate tried. Raises `BadInput`."""
+    check_plan(plan)
+    check_choice(choice)
+    _check(plan, how)
+    knees: dict[str, Knee[Trial]] = {}
+    with measured_server(choice) as addresses:
+        ready = prepare(plan, choice, addresses)
+        for mode in how.modes:
+            knees[mode.name] = _knee(mode, plan, how, ready, workers)
+            result = as_json(knees, plan, how)
+            report = write_sweep(result, folder)  # after each, so that none is lost with a later one
+    print(result["headline"])
+    for row in result["modes"]:
+        print(
+            f"  {row['mode']:12} {row['knee_rps']:7.2f} requests/s{'' if row['valid'] else '   the generator was late'}"
+        )
+    print(f"report: {report}   beside it: sweep.json, sweep.csv")
+    return 0 if all(knee.rate for knee in knees.values()) else 1
+
+
+def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[str, Any]:
+    """Everything that the report shows."""
+    any_trial = next(trial for knee in knees.values() for _, trial in knee.trials)
+    rates = {name: knee.rate for name, knee in knees.items()}
+    return {
+        **{
+            key: any_trial.outcome.result[key]
+            for key in ("verifier", "settings", "machine", "versions", "alone", "server")
+        },
+        "plan": {**any_trial.outcome.result["plan"], "rate": "swept", "speculation": "swept"},
+        "sweep": {"target": how.target, "precision": how.precision},
+        "started": any_trial.outcome.result["started"],
+        "headline": headline(rates),
+        "ratios": knee_ratios(rates),
+        "modes": [_mode_json(name, knee) for name, knee in knees.items()],
+    }
+
+
+def knee_ratios(rates: dict[str, float]) -> dict[str, float]:
+    """auto's knee over off's, and over that of the best fixed length."""
+    fixed = [rate for name, rate in rates.items() if name.startswith("fixed")]
+    below = {"auto over off": rates.get("off", 0.0), "auto over the best fixed length": max(fixed, default=0.0)}
+    return {name: round(rates["auto"] / rate, 3) for name, rate in below.items() if rate and "auto" in rates}
+
+
+def headline(rates: dict[str, float]) -> str:
+    """The sweep in a line."""
+    best = max((name for name in rates if name.startswith("fixed")), key=lambda name: rates[name], default=None)
+    names = [name for name in ("off", best, "auto") if name in rates]
+    words = ", ".join(f"{name} {rates[name]:.2f}" for name in names if name is not None)
+    compared = ", ".join(
+        f"{ratio:.2f}x {name.removeprefix('auto over ')}" for name, ratio in knee_ratios(rates).items()
+    )
+    return f"KNEE  requests/s: {words}" + (f"; auto is {compared}" if compared else "")
+
+
+def _knee(mode: Mode, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Knee[Trial]:
+    def trial(rate: float) -> Trial:
+        tried = Trial(
+            measure(replace(plan, rate=round(rate, 3), speculation=mode.speculation), ready, workers), how.target
+        )
+        say(f"{mode.name}, {rate:.2f} requests/s: attainment {tried.outcome.figures['attainment'] or 0:.1%}")
+        return tried
+
+    return find_knee(trial, how.start, LOWEST_RATE, HIGHEST_RATE, how.precision)
+
+
+def _mode_json(name: str, knee: Knee[Trial]) -> dict[str, Any]:
+    trials = [
+        {
+            "rate": round(rate, 3),
+            "attained": trial.attained,
+            "valid": trial.valid,
+            **{
+                figure: trial.outcome.figures[figure]
+                for figure in (*COLUMNS, "schedule_lag_p99_ms", "acceptance_length")
+            },
+        }
+        for rate, trial in sorted(knee.trials, key=lambda pair: pair[0])
+    ]
+    return {
+        "mode": name,
+        "knee_rps": knee.rate,
+        "not_attained_rps": knee.above,
+        "valid": all(trial.valid or trial.attained for _, trial in knee.trials),
+        "trials": trials,
+    }
+
+
+def _check(plan: Plan, how: SweepPlan) -> None:
+    if plan.is_closed:
+        raise BadInput("--arrivals closed has no rate to sweep")
+    if not 0 < how.target <= 1:
+        raise BadInput(f"--target must be above 0 and at most 1, got {how.target:g}")
+    if not 0.01 <= how.precision <= 1:
+        raise BadInput(f"--precision must be from 0.01 to 1, got {how.precision:g}")
+    if not LOWEST_RATE <= how.start <= HIGHEST_RATE:
+        raise BadInput(f"--start must be from {LOWEST_RATE:g} to {HIGHEST_RATE:g}, got {how.start:g}")

@@ -1,0 +1,34 @@
+"""The search for the knee, on a server that is a number."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from loadtests.slo.bisection import Knee, find_knee
+
+
+@dataclass(frozen=True)
+class Answer:
+    attained: bool
+
+
+def search(knee: float, start: float = 4.0) -> Knee[Answer]:
+    return find_knee(lambda rate: Answer(rate <= knee), start, low=0.1, high=1000.0, precision=0.1)
+
+
+@pytest.mark.parametrize("knee", [0.3, 3.99, 4.0, 5.0, 47.0, 400.0])
+def test_the_knee_is_found_to_the_precision_from_either_side(knee: float) -> None:
+    found = search(knee)
+    assert found.above is not None and found.rate <= knee < found.above <= found.rate * 1.1 * 1.0001
+    assert len(found.trials) < 16
+
+
+def test_no_rate_is_tried_twice_and_each_is_kept_with_its_answer() -> None:
+    rates = [rate for rate, _ in search(30).trials]
+    assert rates[:4] == [4, 8, 16, 32] and len(set(rates)) == len(rates)
+    assert all(answer.attained == (rate <= 30) for rate, answer in search(30).trials)
+
+
+def test_a_server_that_never_or_always_attains_ends_the_search() -> None:
+    assert search(0).rate == 0 and search(0).trials[-1][0] > 0.1
+    assert search(1e9).above is None and search(1e9).rate > 500

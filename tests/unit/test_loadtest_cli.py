@@ -1,0 +1,62 @@
+"""The command: bad input is one sentence and exit code 2, before any server is started."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from loadtests.generator.plan import Plan
+from loadtests.server_process import Addresses
+from loadtests.slo import run as running
+from loadtests.slo.cli import main
+from loadtests.slo.generate import environment, locust_command
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "--url", "localhost:1"], "no server answers gRPC at localhost:1"),
+        (["run", "--url", "nowhere"], "--url must be host:port, got 'nowhere'"),
+        (["run", "--rate=-3"], "--rate must be from"),
+        (["run", "--workload", "law"], "unknown domain 'law'"),
+        (["run", "--arrivals", "trace:none.csv"], "trace none.csv cannot be read"),
+        (["run", "--settings", "none.yaml"], "--settings none.yaml: no such file"),
+        (["run", "--verifier-weights", "none"], "no checkpoint"),
+        (["run", "--baseline", "none.json"], "baseline none.json cannot be read"),
+        (["run", "--workers", "0"], "--workers must be from 1 to 256"),
+        (["sweep", "--arrivals", "closed"], "has no rate to sweep"),
+        (["sweep", "--target", "1.5"], "--target must be above 0 and at most 1"),
+        (["ui", "--mix", "vip=1"], "unknown class 'vip'"),
+        (["ui", "--web-port", "99999"], "--web-port 99999 cannot be listened on"),
+    ],
+)
+def test_what_must_change_is_one_sentence_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "generate", lambda *_: pytest.fail("load was sent"))
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err.splitlines()[-1] and captured.out == ""
+    assert captured.err.splitlines()[-1].startswith("loadtest: ") and "Traceback" not in captured.err
+
+
+def test_a_gate_with_an_unknown_metric_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slo = tmp_path / "slo.yaml"
+    slo.write_text("classes: {fast: {max_tokens: 8}}\ngate: {speed: {min: 1}}")
+    assert main(["run", "--slo", str(slo)]) == 2
+    assert "gate names the unknown metric 'speed'" in capsys.readouterr().err
+
+
+def test_locust_itself_refuses_alike() -> None:
+    """By its own command, which people use for the web UI and for distributed runs."""
+    command = locust_command(Plan(rate=-1.0), Addresses("localhost:1", "localhost:2", "localhost:3"))
+    result = subprocess.run([*command, "--headless"], capture_output=True, text=True, timeout=60, env=environment())
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == "loadtest: --rate must be from 0.001 to 100000, got -1"
+
+
+def test_the_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert ended.value.code == 0 and "python -m loadtests compare" in text and "exit codes" in text
