@@ -10,7 +10,7 @@ EXPANDED := build/verifier_03b
 TORCH := torch==2.13.0
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo serve test bench bench-collab bench-peers train lint format clean
+.PHONY: help setup demo serve test bench bench-adaptive bench-collab bench-peers train lint format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: setup  ## measure all modes; writes loadtests/results/bench.{json,md,png}
 
 bench-collab: setup $(EXPANDED)/config.json  ## measure what each part of cooperation brings; QUICK=1 for a look
 	$(BIN)/python -m loadtests.collab $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)
+
+bench-adaptive: setup $(EXPANDED)/config.json  ## compare how much to draft by ours and by others' rules, at every load; QUICK=1 for a look
+	$(BIN)/python -m loadtests.adaptive $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)
 
 bench-peers: setup $(PEERS)/.ready $(EXPANDED)/config.json  ## measure beside OpenVINO GenAI and transformers; QUICK=1 for a look
 	$(BIN)/python -m loadtests.peers $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)

@@ -6,7 +6,6 @@ worth above temperature 0, and whether the verifier is better called for a seque
 """
 
 import argparse
-import json
 import random
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from loadtests.collab_bls import measure_bls
 from loadtests.collab_cell import Server
 from loadtests.collab_expertise import acceptance, routing
 from loadtests.collab_pair import measure_pair, servers_of
-from loadtests.collab_plan import ALONE, COSTLY_SETTINGS, FULL, PARTS, QUICK, SERVERS, CollabPlan, PairPlan
+from loadtests.collab_plan import ALONE, FULL, PARTS, QUICK, SERVERS, CollabPlan, PairPlan
 from loadtests.collab_report import write_report
 from loadtests.collab_temperatures import offline, served
 from loadtests.environment import describe_environment, read_settings
@@ -50,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
     try:
-        costly = read_changes(options.settings_costly) if options.settings_costly else COSTLY_SETTINGS
+        costly = read_changes(options.settings_costly) if options.settings_costly else {}
         for result in measure(chosen, plan, tuple(options.parts), costly, random.Random(options.seed)):
             write_report({**result, **describe_environment(read_settings())}, options.output)
     except (OSError, ValueError, ServerFailed, CospecError, BaselineFailed, InferenceServerException) as error:
@@ -81,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--settings-costly",
         type=Path,
         metavar="FILE",
-        help=f"YAML: what such a checkpoint's server has other than shipped (default: {json.dumps(COSTLY_SETTINGS)})",
+        help="YAML: what such a checkpoint's server has other than shipped (default: nothing)",
     )
     parser.add_argument(
         "--pairs", nargs="+", metavar="NAME", help="only these: bundle, or the name of a checkpoint's folder"

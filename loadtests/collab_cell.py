@@ -1,8 +1,8 @@
 """One contender at one place, once: rates and times, and what drafters, verifier and round loop did."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import mean, median
 
 from cospec_client import Client, Generation, PerfMetrics
@@ -13,6 +13,7 @@ from loadtests.timelines import Moments, overlap_share
 from loadtests.verifier_batches import BatchCounts, read_counts
 from loadtests.workload import Prompt
 
+TOTALS = ("rounds", "drafted_rounds", "num_draft_tokens")
 UNDRAFTED = "none"  # how a route names a round without a draft
 
 
@@ -41,6 +42,8 @@ class CollabCell(Cell):
     accepted_shares: Mapping[str, float]  # drafter -> of the accepted tokens
     batches: BatchCounts  # of the verifier, while the cell ran
     timelines: tuple[tuple[Moments, ...], ...]  # of every request, in ms
+    foretold: tuple[tuple[float, float], ...] = ()  # of every request's rounds: predicted and measured ms
+    totals: Mapping[str, int] = field(default_factory=dict)  # over all requests
 
 
 def run_collab_cell(
@@ -66,7 +69,14 @@ def cell_of(answers: Answers, seconds: float, batches: BatchCounts) -> CollabCel
         accepted_shares=accepted_shares(metrics),
         batches=batches,
         timelines=tuple(each.timeline_ms for each in metrics),
+        foretold=tuple(pair for each in metrics for pair in _foretold(each)),
+        totals={name: sum(getattr(each, name) for each in metrics) for name in TOTALS},
     )
+
+
+def _foretold(metrics: PerfMetrics) -> Iterator[tuple[float, float]]:
+    for predicted, (started, _, ended) in zip(metrics.predicted_ms, metrics.timeline_ms, strict=False):
+        yield predicted, ended - started
 
 
 def cooperation(answers: Answers) -> Cooperation:

@@ -10,12 +10,6 @@ from loadtests.workload import DOMAINS, MIXED
 PARTS = ("ladder", "domains", "routing", "temperatures", "bls")
 ALONE, PIPELINED = "one group in flight", "two groups in flight"
 SERVERS: Mapping[str, Mapping[str, Any]] = {ALONE: {}, PIPELINED: {"serving": {"groups_in_flight": 2}}}
-# Where a forward of the verifier is costly, larger trees pay, and drafting does so under load too.
-COSTLY_SETTINGS: Mapping[str, Any] = {
-    "speculation": {"num_nodes": 24, "stop_below": 0.05, "draft_up_to_requests": 8},
-    "serving": {"max_verify_tokens": 64},
-}
-
 CALL_PER_SEQUENCE, CALL_PER_GROUP = "one call a sequence", "one call a group"
 BLS_SERVERS: Mapping[str, Mapping[str, Any]] = {
     CALL_PER_SEQUENCE: {"serving": {"max_group_size": 1, "groups_in_flight": 64}},
@@ -32,8 +26,8 @@ class Contender(Mode):
 
 
 OFF = Contender("off", "off")
-LOOKUP, PIPELINE = "tree + lookup", "tree + lookup + pipeline"
-FUSED = ("tree", "lock-step", LOOKUP, PIPELINE)  # names of what fuses several drafters' guesses
+LOOKUP, PIPELINE, AUTO = "tree + lookup", "tree + lookup + pipeline", "auto"
+FUSED = ("tree", "lock-step", LOOKUP, PIPELINE, AUTO)  # names of what fuses several drafters' guesses
 
 
 def fixed(drafter: str, depth: int) -> Contender:
@@ -59,6 +53,7 @@ def ladder(depth: int, best_single: Contender) -> tuple[Contender, ...]:
         Contender("vote", f"vote:{depth}"),
         Contender(LOOKUP, f"tree:{depth}+lookup"),
         Contender(PIPELINE, f"tree:{depth}+lookup", PIPELINED),
+        Contender(AUTO, "auto"),  # all of it, where it pays
     )
 
 

@@ -15,7 +15,6 @@ from loadtests.collab_cell import CollabCell, cell_of
 from loadtests.collab_pair import best_single, expected_texts, repeat, rows, scan, scan_rows, timelines
 from loadtests.collab_plan import (
     ALONE,
-    COSTLY_SETTINGS,
     FULL,
     FUSED,
     OFF,
@@ -36,6 +35,7 @@ from loadtests.settings_file import merged, read_changes, write_changed
 from loadtests.verifier_batches import BatchCounts
 from loadtests.workload import DOMAINS, MIXED, Prompt
 
+CHANGES = {"speculation": {"num_nodes": 24}, "serving": {"max_verify_tokens": 64}}
 ROUND = [(0.0, 2.0, 6.0), (6.0, 8.0, 10.0)]
 
 
@@ -55,11 +55,21 @@ def cell(seconds: float = 1.0, domain: str = "code", **metrics: Any) -> CollabCe
 def test_the_ladder_climbs_from_off_to_the_pipeline_at_one_depth() -> None:
     rungs = ladder(6, fixed("chat", 4))
     assert [rung.speculation for rung in rungs] == [
-        *("off", "fixed:chat:4", "routed:6", "tree:6", "lockstep:6", "vote:6", "tree:6+lookup", "tree:6+lookup"),
+        *(
+            "off",
+            "fixed:chat:4",
+            "routed:6",
+            "tree:6",
+            "lockstep:6",
+            "vote:6",
+            "tree:6+lookup",
+            "tree:6+lookup",
+            "auto",
+        ),
     ]
-    assert {rung.server for rung in rungs[:-1]} == {ALONE} and rungs[-1].server == PIPELINED
+    assert [rung.speculation for rung in rungs if rung.server == PIPELINED] == ["tree:6+lookup"]
     assert {*FUSED} < {rung.name for rung in rungs}
-    assert len({*rungs}) == 8
+    assert len({*rungs}) == 9
 
 
 @pytest.mark.parametrize("plan", [FULL, QUICK])
@@ -121,7 +131,7 @@ def test_one_drafter_is_the_best_for_all_and_its_draft_length_is_looked_for_at_e
 def test_every_contender_is_at_every_place_on_its_own_server(asked: Any) -> None:
     _, cells = measured()
     places = QUICK.bundle.places(PARTS, 0)
-    assert len(cells) == 8 * len(places) and {len(each) for each in cells.values()} == {1}
+    assert len(cells) == 9 * len(places) and {len(each) for each in cells.values()} == {1}
     assert {server for server, speculation, *_ in asked if speculation == "off"} == {ALONE}
     assert {server for server, speculation, *_ in asked if speculation == "tree:8+lookup"} == {ALONE, PIPELINED}
 
@@ -142,7 +152,7 @@ def result() -> dict[str, Any]:
     scanned, cells = measured()
     pair = {"name": "bundle", "is_bundle": True, "num_parameters": 23_000_000, "settings": {}, "rows": rows(cells)}
     pair |= {"repeats": 1, "max_tokens": 32, "scan": scan_rows(scanned), "timelines": timelines(cells, 8)}
-    costly = {**pair, "name": "large", "is_bundle": False, "settings": COSTLY_SETTINGS, "timelines": {}}
+    costly = {**pair, "name": "large", "is_bundle": False, "settings": CHANGES, "timelines": {}}
     costly["rows"] = [row for row in costly["rows"] if row["domain"] == MIXED]
     bls = bls_rows({("one call a group", OFF, 64): [cell()], ("one call a group", OFF, 8): [cell()]})
     noises = {
@@ -180,7 +190,7 @@ def test_the_report_has_every_cell_and_is_the_same_from_its_file(asked: Any, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     text = (tmp_path / "collab.md").read_text()
     assert as_markdown(json.loads((tmp_path / "collab.json").read_text())) == text
-    assert text.count("| 100% |") == 2 * 8 * 3 and "23M" in text and '"num_nodes": 24' in text
+    assert text.count("| 100% |") == 2 * 9 * 3 and "23M" in text and '"num_nodes": 24' in text
     assert text.index("| off | 8 | one call a group") < text.index("| off | 64 | one call a group")
     assert "nan" not in text.lower()
 
@@ -194,19 +204,19 @@ def test_parts_that_were_not_measured_leave_no_empty_tables(tmp_path: Path) -> N
 
 def test_bars_stand_in_the_ladders_order(asked: Any) -> None:
     drawn = [name for name, _ in bars(result()["pairs"][0], 8)]
-    assert drawn[0] == "off" and drawn[-1] == FUSED[-1] and len(drawn) == 8
+    assert drawn[0] == "off" and drawn[-1] == FUSED[-1] and len(drawn) == 9
 
 
 # --- settings and the command ---
 
 
 def test_settings_are_the_shipped_ones_with_a_few_changed(tmp_path: Path) -> None:
-    changes = merged(COSTLY_SETTINGS, SERVERS[PIPELINED])
+    changes = merged(CHANGES, SERVERS[PIPELINED])
     path = write_changed(changes, tmp_path / "cospec.yaml")
     shipped, written = yaml.safe_load(DEFAULT_SETTINGS.read_text()), yaml.safe_load(path.read_text())
     assert written["speculation"]["num_nodes"] == 24 and written["serving"]["groups_in_flight"] == 2
     assert written["engine"] == shipped["engine"] and {*written} == {*shipped}
-    assert "groups_in_flight" not in COSTLY_SETTINGS["serving"]  # merging changes neither
+    assert "groups_in_flight" not in CHANGES["serving"]  # merging changes neither
 
 
 def test_changes_that_are_no_mapping_are_refused_with_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""`make bench-adaptive`: how much to draft, decided by ours and by others' rules, from one request to overload.
+
+A sweep of closed-loop concurrencies, then replays of bursty arrivals with promises to every request; each repeat in a
+new order. Beside that: how well the server's cost model foretold its own rounds, and its simulator the replays.
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cospec_client import CospecError
+from tqdm import tqdm
+from tritonclient.utils import InferenceServerException
+
+from loadtests.adaptive_plan import AUTO, CONTENDERS, FIXED, FULL, OFF, PARTS, QUICK, AdaptivePlan, PairPlan
+from loadtests.adaptive_replay import Due, Replay, bursts, replay, summarize
+from loadtests.adaptive_report import write_report
+from loadtests.bench_plan import Mode
+from loadtests.collab_cell import CollabCell, Server, run_collab_cell
+from loadtests.collab_pair import servers_of, warm_up
+from loadtests.collab_plan import ALONE
+from loadtests.environment import describe_environment, read_settings
+from loadtests.metrics import median_summary, percentile
+from loadtests.pairs import Pair, bundle_and, num_parameters
+from loadtests.server_process import COSPEC_SERVER, ServerFailed
+from loadtests.settings_file import write_changed
+from loadtests.workload import MIXED, prompts_of
+
+RESULTS = Path(__file__).parent / "results"
+PROMPT_TOKENS = 64  # about what the repository's prompts have, for the simulator
+Result = dict[str, Any]
+Cells = dict[tuple[Mode, int], list[CollabCell]]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
+    plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
+    pairs = [pair for pair in bundle_and(options.verifier_weights) if not options.pairs or pair.name in options.pairs]
+    order = random.Random(options.seed)
+    result: Result = {"pairs": []}
+    try:
+        for pair in pairs:
+            result["pairs"].append(measure_pair(pair, plan, tuple(options.parts), order))
+            write_report({**result, **describe_environment(read_settings())}, options.output)
+    except (OSError, ValueError, ServerFailed, CospecError, InferenceServerException) as error:
+        print(f"bench-adaptive: {error}", file=sys.stderr)
+        return 1
+    print((options.output / "adaptive.md").read_text(encoding="utf-8"))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.adaptive", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
+    parser.add_argument("--repeats", type=int, metavar="N", help="of every cell (default: 3 and 2; quick: 1)")
+    parser.add_argument(
+        "--verifier-weights",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a checkpoint to measure after the bundled one, such as `cospec-server expand` makes; repeatable",
+    )
+    parser.add_argument("--pairs", nargs="+", metavar="NAME", help="only these: bundle, or a checkpoint's folder")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for adaptive.json, .md and plots")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of cells, and of arrivals")
+    return parser
+
+
+def measure_pair(pair: Pair, plans: AdaptivePlan, parts: tuple[str, ...], order: random.Random) -> Result:
+    """The pair's part of the result, as plain JSON. Raises `CospecError`."""
+    plan = plans.bundle if pair.is_bundle else plans.costly
+    with tempfile.TemporaryDirectory() as name, servers_of(pair, {}, {ALONE: {}}, Path(name)) as servers:
+        server = servers[ALONE]
+        warm_up([(server, mode) for mode in CONTENDERS], 8, 16)
+        cells = sweep(server, plan, pair.name, order) if "sweep" in parts else {}
+        found = replays(server, plan, pair, _best_fixed(cells), order) if "replay" in parts else []
+    return {
+        "name": pair.name,
+        "num_parameters": num_parameters(pair.verifier),
+        "repeats": plan.repeats,
+        "max_tokens": plan.max_tokens,
+        "promises_ms": {"ttft": plan.ttft * 1e3, "tpot": plan.tpot * 1e3},
+        "sweep": [sweep_row(mode, level, repeats, cells) for (mode, level), repeats in cells.items()],
+        "depths": depths(cells),
+        "cost_errors": cost_errors(cells),
+        "replays": found,
+    }
+
+
+def sweep(server: Server, plan: PairPlan, name: str, order: random.Random) -> Cells:
+    cells: Cells = {}
+    places = [(mode, level) for mode in CONTENDERS for level in plan.prompts]
+    turns = [turn for _ in range(plan.repeats) for turn in order.sample(places, len(places))]
+    for mode, level in tqdm(turns, desc=f"{name}: sweep", unit="cell"):
+        prompts = prompts_of(MIXED, plan.prompts[level])
+        cells.setdefault((mode, level), []).append(run_collab_cell(server, mode, level, prompts, plan.max_tokens))
+    return cells
+
+
+def sweep_row(mode: Mode, level: int, repeats: Sequence[CollabCell], cells: Cells) -> Result:
+    expected = dict(cells[OFF, min(level for _, level in cells)][0].texts)
+    for cell in cells[OFF, level]:
+        expected = {**dict(cell.texts), **expected}
+    texts = [pair for cell in repeats for pair in cell.texts]
+    return {
+        "contender": mode.name,
+        "concurrency": level,
+        **vars(median_summary([cell.summary for cell in repeats])),
+        "orchestrator_share": median(cell.cooperation.orchestrator_share for cell in repeats),
+        "identical": sum(expected[prompt] == text for prompt, text in texts) / len(texts),
+    }
+
+
+def _best_fixed(cells: Cells) -> Mode:
+    """The one with the greatest geometric mean over the sweep."""
+    return max(FIXED, key=lambda mode: _geometric_rate(mode, cells)) if cells else FIXED[1]
+
+
+def _geometric_rate(mode: Mode, cells: Cells) -> float:
+    rates = [median(cell.summary.tokens_per_second for cell in each) for (one, _), each in cells.items() if one == mode]
+    return math.exp(sum(map(math.log, rates)) / len(rates))
+
+
+def depths(cells: Cells) -> list[Result]:
+    """Of ours: how much it drafted at which load."""
+    return [
+        {
+            "concurrency": level,
+            "drafted_share": _share(repeats, "drafted_rounds", "rounds"),
+            "draft_tokens_per_round": _share(repeats, "num_draft_tokens", "rounds"),
+        }
+        for (mode, level), repeats in cells.items()
+        if mode == AUTO
+    ]
+
+
+def _share(repeats: Sequence[CollabCell], part: str, whole: str) -> float:
+    counted = [cell.totals for cell in repeats]
+    return sum(each[part] for each in counted) / max(1, sum(each[whole] for each in counted))
+
+
+def cost_errors(cells: Cells) -> Result:
+    """Relative, over all rounds of all cells: each was foretold before it was learnt from."""
+    errors = [
+        abs(predicted - measured) / measured
+        for repeats in cells.values()
+        for cell in repeats
+        for predicted, measured in cell.foretold
+        if measured > 0
+    ]
+    return {"rounds": len(errors), "median": median(errors), "p90": percentile(errors, 0.9)} if errors else {}
+
+
+def replays(server: Server, plan: PairPlan, pair: Pair, fixed: Mode, order: random.Random) -> list[Result]:
+    prompts = prompts_of(MIXED, 50)
+    places = [(mode, rate) for rate in plan.rates for mode in (OFF, fixed, AUTO)]
+    rows = []
+    for mode, rate in tqdm(order.sample(places, len(places)), desc=f"{pair.name}: replays", unit="replay"):
+        dues = bursts(rate, plan.replay_seconds, prompts, plan.max_tokens, seed=round(rate * 10))
+        answers, seconds = replay(server.client, mode, dues, plan.ttft, plan.tpot)
+        found = summarize(answers, seconds, plan.ttft, plan.tpot)
+        measured = {name: value for name, value in asdict(found).items() if name != "texts"}
+        rows.append(
+            {"contender": mode.name, "rate": rate, **measured, "simulated": simulated(plan, pair, mode, dues, found)}
+        )
+    return sorted(rows, key=lambda row: (row["rate"], row["contender"]))
+
+
+def simulated(plan: PairPlan, pair: Pair, mode: Mode, dues: Sequence[Due], found: Replay) -> Result | None:
+    """The same arrivals, by `cospec-server plan`, which is told how much was accepted; None where it cannot tell."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.csv"
+        promises = {"replay": {"ttft_ms": plan.ttft * 1e3, "tpot_ms": plan.tpot * 1e3}}
+        settings = write_changed({"slo_classes": promises}, Path(folder) / "settings.yaml")
+        with trace.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["arrival_s", "prompt_tokens", "output_tokens"])
+            rows.writerows([f"{due.at:.4f}", PROMPT_TOKENS, due.max_tokens] for due in dues)
+        acceptance = min(0.95, max(0.05, 1 - 1 / found.mean_acceptance_length))
+        command = [COSPEC_SERVER, "plan", "--json", "--settings", str(settings), "--trace", str(trace)]
+        told = ["--speculation", mode.speculation, "--acceptance", f"{acceptance:.3f}", "--slo-class", "replay"]
+        run = subprocess.run([*command, *told, *pair.server_arguments], capture_output=True, text=True, check=False)
+    if run.returncode:
+        return None
+    planned = json.loads(run.stdout)
+    return {name: planned[name] for name in ("attainment", "goodput", "tokens_per_second", "tpot_p50")}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
