@@ -40,6 +40,16 @@ serve: setup  ## serve on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until C
 test: setup  ## every test, those on a live server included
 	$(BIN)/python -m pytest -q
 
+.PHONY: loadtest loadtest-sweep loadtest-ui
+loadtest: setup  ## two minutes of load, judged by loadtests/slo.yaml; LOAD="--url host:8001 --rate 20" to change it
+	$(BIN)/python -m loadtests run $(LOAD)
+
+loadtest-sweep: setup $(EXPANDED)/config.json  ## the highest rate that attains the objectives: off, fixed lengths, auto
+	$(BIN)/python -m loadtests sweep --verifier-weights $(EXPANDED) --slo loadtests/slo_costly.yaml --start 1 --duration 40 $(LOAD)
+
+loadtest-ui: setup  ## Locust's web UI on port 8089, with a live report
+	$(BIN)/python -m loadtests ui $(LOAD)
+
 bench: setup  ## measure all modes; writes loadtests/results/bench.{json,md,png}
 	$(BIN)/python -m loadtests.bench
 
