@@ -70,16 +70,9 @@ def as_html(outcome: Outcome, refresh: int = 0) -> str:
         cards=cards_of(outcome),
         regressions=_regressions(result),
         guard_note=result["guard"]["why_not"] or "Ratios against those that repeats had; tolerance learnt from them.",
-        errors=[["error", "requests"], *([text, str(count)] for text, count in result["errors"].items())]
-        if result["errors"]
-        else [],
+        errors=_pairs("error", "requests", result["errors"]),
         facts=[*facts_table(result), ["drift", _drift(result["drift"])]],
-        metrics=[
-            ["series", "value"],
-            *([name, f"{value:g}"] for name, value in result.get("server_metrics", {}).items()),
-        ]
-        if result.get("server_metrics")
-        else [],
+        metrics=_pairs("series", "value", result.get("server_metrics", {})),
     )
 
 
@@ -124,6 +117,12 @@ def facts_table(result: Mapping[str, Any]) -> Rows:
         ],
         ["requests", f"{result['requests']} counted, {result['warm_up_requests']} of warm-up left out"],
     ]
+
+
+def _pairs(name: str, value: str, amounts: Mapping[str, float]) -> Rows:
+    """Nothing where there is nothing to show."""
+    rows = [[key, f"{amount:g}"] for key, amount in amounts.items()]
+    return [[name, value], *rows] if rows else []
 
 
 def _drift(ratios: Mapping[str, float]) -> str:
