@@ -106,21 +106,19 @@ def sweep(server: Server, plan: PairPlan, name: str, order: random.Random) -> Ce
     turns = [turn for _ in range(plan.repeats) for turn in order.sample(places, len(places))]
     for mode, level in tqdm(turns, desc=f"{name}: sweep", unit="cell"):
         prompts = prompts_of(MIXED, plan.prompts[level])
-        cells.setdefault((mode, level), []).append(run_collab_cell(server, mode, level, prompts, plan.max_tokens))
+        cell = run_collab_cell(server, mode, level, prompts, plan.max_tokens, varied=True)
+        cells.setdefault((mode, level), []).append(cell)
     return cells
 
 
 def sweep_row(mode: Mode, level: int, repeats: Sequence[CollabCell], cells: Cells) -> Result:
-    expected = dict(cells[OFF, min(level for _, level in cells)][0].texts)
-    for cell in cells[OFF, level]:
-        expected = {**dict(cell.texts), **expected}
-    texts = [pair for cell in repeats for pair in cell.texts]
+    expected, texts = cells[OFF, level][0].texts, [pair for cell in repeats for pair in cell.texts]
     return {
         "contender": mode.name,
         "concurrency": level,
         **vars(median_summary([cell.summary for cell in repeats])),
         "orchestrator_share": median(cell.cooperation.orchestrator_share for cell in repeats),
-        "identical": sum(expected[prompt] == text for prompt, text in texts) / len(texts),
+        "identical": sum(pair in expected for pair in texts) / len(texts),
     }
 
 

@@ -78,12 +78,17 @@ def ask_all(
     prompts: Sequence[Prompt],
     max_tokens: int,
     temperature: float = 0.0,
+    varied: bool = False,
 ) -> tuple[Answers, float]:
     """Closed loop: `concurrency` callers share the prompts, each asking as soon as it has its answer.
 
-    All answers, and the seconds that they took together.
+    All answers, and the seconds that they took together. `varied`: answers are from half to one and a half times as
+    long, for where all of one length would end, and begin anew, in step.
     """
-    remaining = list(reversed(prompts))
+    remaining = [
+        (prompt, max_tokens // 2 + number * 37 % (max_tokens + 1) if varied else max_tokens)
+        for number, prompt in enumerate(prompts)
+    ][::-1]
     lock = threading.Lock()
     answered: Answers = []
 
@@ -92,8 +97,8 @@ def ask_all(
             with lock:
                 if not remaining:
                     return
-                prompt = remaining.pop()
-            answered.append((prompt, ask(client, mode, prompt, max_tokens, temperature)))
+                prompt, length = remaining.pop()
+            answered.append((prompt, ask(client, mode, prompt, length, temperature)))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(concurrency) as pool:

@@ -53,10 +53,11 @@ def run_collab_cell(
     prompts: Sequence[Prompt],
     max_tokens: int,
     temperature: float = 0.0,
+    varied: bool = False,
 ) -> CollabCell:
-    """Raises `CospecError`."""
+    """`varied`: as in `ask_all`. Raises `CospecError`."""
     before = read_counts(server.url)
-    answers, seconds = ask_all(server.client, mode, concurrency, prompts, max_tokens, temperature)
+    answers, seconds = ask_all(server.client, mode, concurrency, prompts, max_tokens, temperature, varied)
     return cell_of(answers, seconds, read_counts(server.url).since(before))
 
 

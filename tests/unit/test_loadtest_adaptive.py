@@ -98,7 +98,9 @@ def test_the_report_is_the_same_from_its_file(tmp_path: Path) -> None:
 
 def test_a_sweep_meets_every_contender_at_every_load_in_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = []
-    monkeypatch.setattr(adaptive, "run_collab_cell", lambda server, mode, level, *rest: turns.append((mode, level)))
+    monkeypatch.setattr(
+        adaptive, "run_collab_cell", lambda server, mode, level, *rest, **more: turns.append((mode, level))
+    )
     adaptive.sweep(None, FULL.costly, "pair", random.Random(0))  # type: ignore[arg-type]
     assert sorted(map(str, turns)) == sorted(
         str((mode, level)) for mode in CONTENDERS for level in FULL.costly.prompts for _ in range(2)

@@ -93,7 +93,7 @@ class AdaSpec:
                 break
             best, goodput = depth, promised
         decision = _all_to(best, occasion)
-        return Decision(decision.depths, 0.0, goodput) if best else decision
+        return Decision(decision.depths, 0.0, goodput, goodput) if best else decision
 
 
 def _all_to(depth: int, occasion: Occasion) -> Decision:

@@ -23,6 +23,7 @@ GAIN = 1.03  # times the plain rate: less is not worth the risk
 URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
+LEEWAY = 2  # times the depth that is best on average
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
 
@@ -48,6 +49,7 @@ class Occasion:
     num_drafters: int  # models that could be asked
     plain_steps: int  # tokens that one call brings where nobody drafts
     seconds: float = math.inf  # that the round may take
+    trust: float = 1.0  # share of what drafts promised that came true, lately
 
     @property
     def decoding(self) -> int:
@@ -65,7 +67,8 @@ class Occasion:
 class Decision:
     depths: tuple[int, ...]  # draft tokens on the longest path, of each sequence; 0: none
     stop_below: float = 0.0  # chance of reaching a draft token below which none is drafted behind it
-    rate: float = 0.0  # tokens per second that a second is worth; 0: all that is drafted is verified
+    price: float = 0.0  # tokens that a second is worth; 0: all that is drafted is verified
+    promised: float = 0.0  # tokens per second of the sequences that decode, before any trust
 
     @property
     def drafts(self) -> bool:
@@ -92,14 +95,14 @@ class Adaptive:
             rate, seconds = hopes.outcome(depths)
             if seconds > occasion.seconds:
                 price *= HURRY
-            elif rate <= best_rate or hopes.typical_gain(depths, rate) < 1:
+            elif rate <= best_rate or hopes.typical_gain(depths, rate * occasion.trust) < 1:
                 break
             else:
-                best, best_rate, price = depths, rate, max(price, rate)
+                best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
         forced = any(outlook.forced for outlook in occasion.outlooks)
-        if best is None or (best_rate < GAIN * plain and not forced):
+        if best is None or (best_rate * occasion.trust < GAIN * plain and not forced):
             return Decision((0,) * len(occasion.outlooks))
-        return hopes.decision(best, price)
+        return hopes.decision(best, price, best_rate)
 
 
 class _Hopes:
@@ -139,7 +142,8 @@ class _Hopes:
         """(tokens per second of the sequences that decode, seconds of the whole round)"""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
         tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
-        drafting = self._draft_seconds(depths, int(depths.max())) + float(self._catching_up[depths > 0].sum())
+        limits = self._limits(depths)
+        drafting = self._draft_seconds(limits, int(limits.max())) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
         together = replace(whole, tokens=whole.tokens + nodes)
@@ -154,11 +158,13 @@ class _Hopes:
         evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
         return float(rate / self.plain * evenness)
 
-    def decision(self, depths: NDArray[np.int64], price: float) -> Decision:
-        """Depths are limits: a draft ends where its own confidence says so, and a sure one may go on."""
+    def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
         step, verify = self._prices(int((depths > 0).sum()))
-        limits = np.where(depths > 0, self._deepest, 0)
-        return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price)
+        return Decision(tuple(self._limits(depths).tolist()), min(price * (step + verify), MOST_STOP), price, promised)
+
+    def _limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """A draft ends where its own confidence says so: a sure one may go on for as long again."""
+        return np.where(depths > 0, np.minimum(LEEWAY * depths + 1, self._deepest), 0)
 
     @property
     def _draft_token(self) -> float:

@@ -37,7 +37,8 @@ class Budget:
 
     depth: int  # draft tokens on the longest path; 0: none
     stop_below: float  # as in `Decision`
-    rate: float  # as in `Decision`
+    price: float  # as in `Decision`
+    promised: float  # as in `Decision`
     needed: float  # as in `Outlook`
     chains: bool  # as in `Controller`
 
@@ -101,7 +102,7 @@ class Planner:
             return NO_DRAFT
         shape = replace(self._shape(mode.method, budget), drafters=drafters, explorers=route.explorers)
         chosen = shape.method in (Method.TREE, Method.LOCKSTEP) and (shape.branching > 1 or asked.method is Method.AUTO)
-        return replace(shape, depth=budget.depth, priced=chosen and budget.rate > 0, needed=budget.needed)
+        return replace(shape, depth=budget.depth, priced=chosen and budget.price > 0, needed=budget.needed)
 
     def _resolve(self, mode: SpeculationMode, chains: bool) -> SpeculationMode:
         """`auto` by the settings."""

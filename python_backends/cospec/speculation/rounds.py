@@ -23,7 +23,7 @@ from cospec.speculation.profiling import Profiler, Profiles
 from cospec.speculation.request import GenerationRequest
 from cospec.speculation.router import Router, TextPrior
 from cospec.speculation.sequence import CalleeError, Draft, Finish, Sequence
-from cospec.speculation.steering import Steering
+from cospec.speculation.steering import Facts, Steering
 from cospec.speculation.text_stream import Decode
 from cospec.speculation.types import Drafter, Status, Verifier, VerifyResult
 
@@ -119,15 +119,29 @@ class RoundLoop:
         if not group:
             return
         pieces = self.steering.pieces(group)
-        plans = await self._plan(group, pieces)
+        plans, promised = await self._plan(group, pieces)
         started = self._clock()
         self._observe_pause(len(group), started)
         drafted = await self._drafting.draft(group, plans, partial(self.steering.rates, group, pieces))
         verifying = self._clock()
         work = self._work(group, pieces, drafted.drafts)
+        decoding = [sequence for sequence in group if sequence.num_unread == 1]
+        before = sum(len(sequence.tokens) for sequence in decoding)
         await self._verify(group, pieces, drafted.drafts, work.steps)
         self._ended_at = self._clock()
-        self._record(group, drafted, work, (started, verifying, self._ended_at))
+        gained = sum(len(sequence.tokens) for sequence in decoding) - before
+        moments = (started, verifying, self._ended_at)
+        facts = Facts(
+            work,
+            drafted.work,
+            verifying - started,
+            self._ended_at - verifying,
+            promised if drafted.work else 0.0,
+            len(decoding),
+            gained,
+            sum(pieces) - len(decoding),
+        )
+        self._record(group, drafted, facts, moments)
 
     def _observe_pause(self, rows: int, now: float) -> None:
         """What is not called a stage: the time since the last round, if there was work all along."""
@@ -135,23 +149,22 @@ class RoundLoop:
             self.steering.costs.observe_between(rows, now - self._ended_at)
 
     def _record(
-        self, group: Rows[Sequence], drafted: Drafted, work: VerifyWork, moments: tuple[float, float, float]
+        self, group: Rows[Sequence], drafted: Drafted, facts: Facts, moments: tuple[float, float, float]
     ) -> None:
         """`moments`: when drafting began, when verification began, when it ended."""
-        drafting, verifying = moments[1] - moments[0], moments[2] - moments[1]
-        predicted = self.steering.predicted(work, drafted.work)
-        learn = partial(asyncio.get_running_loop().call_later, UNDER_WAY)
-        learn(self.steering.observe_seconds, work, drafted.work, drafting, verifying)
+        predicted = self.steering.predicted(facts.work, facts.drafted)
+        asyncio.get_running_loop().call_later(UNDER_WAY, self.steering.observe_round, facts)
         for sequence, draft in zip(group, drafted.drafts, strict=True):
             sequence.last_draft_size = len(draft)
             statistics = sequence.statistics
-            statistics.seconds["draft"] += drafting if len(draft) else 0.0
-            statistics.seconds["verify"] += verifying
+            statistics.seconds["draft"] += facts.drafting if len(draft) else 0.0
+            statistics.seconds["verify"] += facts.verifying
             statistics.timeline.append(moments)
             statistics.predicted.append(predicted)
         self._observer.round_ended(drafted.drafts, moments)
 
-    async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Plan]:
+    async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> tuple[list[Plan], float]:
+        """The plans, and the tokens per second that they promise, 0 where nobody drafts."""
         started = self._clock()
         for sequence in group:
             sequence.started_at = started if sequence.started_at is None else sequence.started_at
@@ -162,7 +175,7 @@ class RoundLoop:
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
         self._observer.planned(plans)
-        return plans
+        return plans, max((budget.promised for budget in budgets if budget.depth), default=0.0)
 
     def _work(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft]) -> VerifyWork:
         longest = max(len(sequence.tokens) for sequence in group)

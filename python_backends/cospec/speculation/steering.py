@@ -6,6 +6,7 @@ It knows the costs, the hopes and the promises, and asks a controller.
 import math
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,24 @@ from cospec.speculation.planning import (
 )
 from cospec.speculation.selection import Rates
 from cospec.speculation.sequence import Draft, Sequence
+from cospec.speculation.track_record import TrackRecord
 
 LEAST_PIECE = 16  # tokens of a prompt that are read at once
 TYPICAL_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A round that is over. Times in seconds."""
+
+    work: VerifyWork
+    drafted: DraftWork | None
+    drafting: float
+    verifying: float
+    promised: float  # tokens per second of the sequences that decoded; 0: none drafted
+    decoding: int  # sequences
+    tokens: int  # that these got
+    prompts: int  # tokens that were read for others beside them
 
 
 class Steering:
@@ -41,6 +57,7 @@ class Steering:
         self._controllers = make_controllers(settings.speculation)
         self._num_drafters = num_drafters
         self._clock = clock
+        self._record = TrackRecord()
         self._latest_seconds = 0.0  # of a round
 
     def choose_group(self, ready: Rows[Sequence], share: int) -> list[int]:
@@ -75,7 +92,9 @@ class Steering:
             occasion = self._occasion([group[place] for place in places], [pieces[place] for place in places], now)
             decision = controller.decide(occasion, self.costs)
             for place, depth, outlook in zip(places, decision.depths, occasion.outlooks, strict=True):
-                budgets[place] = Budget(depth, decision.stop_below, decision.rate, outlook.needed, controller.chains)
+                budgets[place] = Budget(
+                    depth, decision.stop_below, decision.price, decision.promised, outlook.needed, controller.chains
+                )
         return [budgets[place] for place in range(len(group))]
 
     def plans(self, group: Rows[Sequence], budgets: Rows[Budget], available: Rows[str]) -> list[Plan]:
@@ -118,13 +137,24 @@ class Steering:
         sequence.acceptance.observe(accepted, draft.deepest)
         self._common.observe(accepted, draft.deepest)
 
-    def observe_seconds(self, work: VerifyWork, drafted: DraftWork | None, drafting: float, verifying: float) -> None:
-        if drafted is None:
+    def observe_round(self, facts: Facts) -> None:
+        if facts.drafted is None:
             self._common.forget()
         else:
-            self.costs.observe_draft(drafted, drafting)
-        self.costs.observe_verify(work, verifying)
-        self._latest_seconds = drafting + verifying
+            self.costs.observe_draft(facts.drafted, facts.drafting)
+        self._observe_promise(facts)
+        self.costs.observe_verify(facts.work, facts.verifying)
+        self._latest_seconds = facts.drafting + facts.verifying
+
+    def _observe_promise(self, facts: Facts) -> None:
+        work = facts.work
+        if not facts.promised:
+            self._record.forget(work.rows)
+            return
+        alone = replace(work, rows=max(1, facts.decoding), tokens=work.tokens - facts.prompts)
+        beside = self.costs.verify_seconds(work) - self.costs.verify_seconds(alone)
+        spent = facts.drafting + facts.verifying - beside + self.costs.between_seconds(work.rows)
+        self._record.observe(work.rows, facts.promised, facts.tokens / max(spent, 1e-6))
 
     def predicted(self, work: VerifyWork, drafted: DraftWork | None) -> float:
         """Seconds of both stages."""
@@ -139,6 +169,7 @@ class Steering:
             verify=_verify_work(group, pieces),
             num_drafters=self._num_drafters,
             plain_steps=self._settings.serving.plain_tokens_per_call,
+            trust=self._record.factor(len(group)),
             seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
         )
 

@@ -1,0 +1,32 @@
+"""What promises of drafted rounds were worth."""
+
+import pytest
+from cospec.speculation.track_record import TrackRecord
+
+
+def test_promises_are_believed_until_they_were_tried() -> None:
+    assert TrackRecord().factor(8) == 1.0
+
+
+def test_what_is_kept_by_half_is_believed_by_half_at_that_size_alone() -> None:
+    record = TrackRecord()
+    for _ in range(60):
+        record.observe(20, 100.0, 50.0)
+    assert record.factor(20) == pytest.approx(0.58, abs=0.05)
+    assert record.factor(31) == record.factor(20) and record.factor(2) == 1.0
+
+
+def test_luck_and_bad_luck_even_out() -> None:
+    record = TrackRecord()
+    for number in range(200):
+        record.observe(1, 100.0, 190.0 if number % 2 else 10.0)
+    assert record.factor(1) == pytest.approx(1.0, abs=0.1)
+
+
+def test_an_old_record_is_forgotten_where_nobody_drafts() -> None:
+    record = TrackRecord()
+    for _ in range(20):
+        record.observe(20, 100.0, 50.0)
+    for _ in range(2_000):
+        record.forget(20)
+    assert record.factor(20) > 0.9
