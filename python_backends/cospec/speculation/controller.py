@@ -142,8 +142,8 @@ class _Hopes:
         """(tokens per second of the sequences that decode, seconds of the whole round)"""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
         tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
-        limits = self._limits(depths)
-        drafting = self._draft_seconds(limits, int(limits.max())) + float(self._catching_up[depths > 0].sum())
+        steps = int(self._limits(depths).max())
+        drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
         together = replace(whole, tokens=whole.tokens + nodes)
