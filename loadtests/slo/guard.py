@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from loadtests.bad_input import BadInput
+from loadtests.slo.verdict import INVALID
 
 BASELINES = Path(__file__).resolve().parent.parent / "baselines"
 LEAST_TOLERANCE = 0.10  # relative; repeats on a quiet machine are more alike than runs on any other day
@@ -57,6 +58,8 @@ def learn(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A baseline from repeats of one run. Raises `BadInput` if they are of different runs, or too few."""
     if len(results) < 2:
         raise BadInput(f"a tolerance needs at least 2 repeats, got {len(results)}")
+    if any(result["verdict"]["status"] == INVALID for result in results):
+        raise BadInput("a run that is INVALID teaches nothing: leave it out, or run it again")
     if len({json.dumps(kept(result), sort_keys=True) for result in results}) > 1:
         raise BadInput("repeats must be of the same plan, verifier and processor")
     common = set.intersection(*(set(result["ratios"]) for result in results))

@@ -112,9 +112,10 @@ def test_drift_is_the_end_of_a_run_over_its_beginning() -> None:
     assert drift(records[:3]) == {}
 
 
-def result(ttft: float, verifier: str = "bundle", rate: float = 6.0) -> dict[str, Any]:
+def result(ttft: float, verifier: str = "bundle", rate: float = 6.0, status: str = PASS) -> dict[str, Any]:
     return {
         "plan": {"rate": rate, "load_seed": 0},
+        "verdict": {"status": status},
         "verifier": verifier,
         "machine": {"processor": "2 x A"},
         "classes": {"fast": {"max_tokens": 8}},
@@ -163,8 +164,10 @@ def test_a_baseline_of_something_else_is_said_to_be() -> None:
     assert "another processor" in guard.why_not(baseline, {**result(2.0), "machine": {"processor": "B"}})
 
 
-@pytest.mark.parametrize("runs", [[result(2.0)], [result(2.0), result(2.0, rate=9.0)]])
-def test_nothing_is_learnt_from_one_run_or_from_different_ones(runs: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    "runs", [[result(2.0)], [result(2.0), result(2.0, rate=9.0)], [result(2.0), result(2.0, status=INVALID)]]
+)
+def test_nothing_is_learnt_from_one_run_from_different_ones_or_from_invalid_ones(runs: list[dict[str, Any]]) -> None:
     with pytest.raises(BadInput):
         guard.learn(runs)
 
