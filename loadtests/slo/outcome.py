@@ -43,7 +43,7 @@ def outcome_of(
     figures = run_figures(counted, plan, objectives)
     result: dict[str, Any] = {
         "format": FORMAT,
-        "plan": asdict(plan),
+        "plan": {**asdict(plan), "slo": Path(plan.slo).name},
         "verifier": "",
         **facts,
         **describe_machine(),
