@@ -68,7 +68,7 @@ HELP: Mapping[str, str] = {
     "temperature": "of every request",
     "speculation": "how to draft, as the server's input says; {domain} stands for the prompt's own",
     "protocol": f"how to ask: {', '.join(PROTOCOLS)}; http is generate, whose first token comes with the last; "
-    "gRPC costs the generator several times as much processor as HTTP",
+    "http-stream takes the least of a machine that the server shares",
     "context": "tokens of prompt and answer that the model holds; a trace's lengths are scaled to fit",
     "characters_per_token": "of prompts that are made as long as a trace says (python -m loadtests measures it)",
     "load_seed": "of schedule, prompts and classes",

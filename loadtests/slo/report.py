@@ -91,7 +91,7 @@ def subtitle(result: Mapping[str, Any]) -> str:
         f"{plan['users']} users" if plan["arrivals"] == "closed" else f"{plan['arrivals']}, {plan['rate']:g} requests/s"
     )
     return (
-        f"{load} for {plan['duration']:g} s · {plan['workload']} prompts · speculation {plan['speculation']} · "
+        f"{load} for {plan['duration']:.4g} s · {plan['workload']} prompts · speculation {plan['speculation']} · "
         f"verifier {result['verifier'] or 'unnamed'} · {plan['protocol']}"
     )
 
