@@ -19,7 +19,7 @@ from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
 Floats = NDArray[np.float64]
 
 ITERATIONS = 4
-GAIN = 1.03  # times the plain rate: less is not worth the risk
+GAIN = 1.05  # times the plain rate: less is not worth the risk
 URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9

@@ -6,7 +6,7 @@ they promise, they promise less the next time; where nobody drafts, the record f
 
 MEMORY = 0.95  # of earlier rounds, a drafted round later
 FADING = 0.998  # ... a round without drafts later
-UNPROVEN = 4.0  # rounds that the belief in promises counts
+UNPROVEN = 24.0  # rounds of one sequence that the belief in promises counts
 MOST = 3.0  # times the promise that one round may count
 
 
@@ -23,8 +23,8 @@ class TrackRecord:
     def observe(self, rows: int, promised: float, found: float) -> None:
         """Tokens per second."""
         size = _size(rows)
-        self._rounds[size] = MEMORY * self._rounds.get(size, 0.0) + 1
-        self._kept[size] = MEMORY * self._kept.get(size, 0.0) + min(found / promised, MOST)
+        self._rounds[size] = MEMORY * self._rounds.get(size, 0.0) + rows
+        self._kept[size] = MEMORY * self._kept.get(size, 0.0) + rows * min(found / promised, MOST)
 
     def forget(self, rows: int) -> None:
         """A round without drafts."""
