@@ -67,9 +67,13 @@ def measure(plan: Plan, ready: Ready, workers: int = 1, baseline: Mapping[str, A
         plan = replace(plan, characters_per_token=round(ready.alone.characters_per_token, 3))
     started = time.strftime("%Y-%m-%d %H:%M:%S %z")
     before, used = scrape(ready.addresses.metrics), _processor_seconds()
-    records = generate(plan, ready.addresses, workers)
+    generated = generate(plan, ready.addresses, workers)
     grown = changes(before, scrape(ready.addresses.metrics))
-    generator = {"workers": workers, "processor_seconds": round(_processor_seconds() - used, 2)}
+    generator = {
+        "workers": workers,
+        "priority": generated.priority,
+        "processor_seconds": round(_processor_seconds() - used, 2),
+    }
     facts = {
         **ready.facts,
         "started": started,
@@ -77,7 +81,7 @@ def measure(plan: Plan, ready: Ready, workers: int = 1, baseline: Mapping[str, A
         "alone": asdict(ready.alone),
         "server_metrics": grown,
     }
-    return outcome_of(records, plan, facts, baseline)
+    return outcome_of(generated.records, plan, facts, baseline)
 
 
 def _processor_seconds() -> float:

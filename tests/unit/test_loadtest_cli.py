@@ -1,15 +1,19 @@
 """The command: bad input is one sentence and exit code 2, before any server is started."""
 
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from loadtests.bad_input import BadInput
 from loadtests.generator.plan import Plan
 from loadtests.server_process import Addresses
+from loadtests.slo import generate as generating
 from loadtests.slo import run as running
 from loadtests.slo.cli import main
-from loadtests.slo.generate import environment, locust_command
+from loadtests.slo.generate import GeneratorFailed, environment, generate, locust_command
 
 
 @pytest.mark.parametrize(
@@ -60,3 +64,17 @@ def test_the_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--help"])
     text = capsys.readouterr().out
     assert ended.value.code == 0 and "python -m loadtests compare" in text and "exit codes" in text
+
+
+def test_a_generator_that_cannot_reach_the_server_is_bad_input_and_leaves_nothing_behind() -> None:
+    with pytest.raises(BadInput, match=r"^no server answers HTTP at localhost:2: "):
+        generate(Plan(), Addresses("localhost:1", "localhost:2", "localhost:3"))
+
+
+def test_a_generator_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generating, "locust_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(generating, "SPARE", 0.5)
+    started = time.monotonic()
+    with pytest.raises(GeneratorFailed, match=r"did not end within 1\.5 s"):
+        generate(Plan(duration=1.0, warm_up=0.0, grace=0.0), Addresses("a:1", "b:2", "c:3"))
+    assert time.monotonic() - started < 20
