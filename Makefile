@@ -10,10 +10,10 @@ EXPANDED := build/verifier_03b
 TORCH := torch==2.13.0
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 
-.PHONY: help setup demo serve test bench bench-adaptive bench-collab bench-peers train lint format clean
+.PHONY: help setup demo serve test bench bench-adaptive bench-collab bench-peers bench-disaggregated train lint format clean
 
 help:  ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
 
 setup: $(VENV)/.ready  ## make .venv: torch (a CPU build where there is no GPU), Triton, this package
 
@@ -61,6 +61,9 @@ bench-adaptive: setup $(EXPANDED)/config.json  ## compare how much to draft by o
 
 bench-peers: setup $(PEERS)/.ready $(EXPANDED)/config.json  ## measure beside OpenVINO GenAI and transformers; QUICK=1 for a look
 	$(BIN)/python -m loadtests.peers $(if $(QUICK),--quick) --verifier-weights $(EXPANDED)
+
+bench-disaggregated: setup  ## drafters in a server of their own over gRPC beside BLS; QUICK=1 for a look
+	$(BIN)/python -m loadtests.disaggregated $(if $(QUICK),--quick)
 
 $(EXPANDED)/config.json: | setup
 	@echo "making $(EXPANDED): a verifier that costs what real ones cost"

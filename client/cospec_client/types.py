@@ -20,6 +20,7 @@ class PerfMetrics:
     missing_drafters: Mapping[str, int] = field(default_factory=dict)  # rounds in which one was asked in vain
     routes: tuple[tuple[str, int], ...] = ()  # which drafters served, and for how many rounds on end
     routing: Mapping[str, float] = field(default_factory=dict)  # how often each drafter agrees with the verifier
+    round_trip_ms: Mapping[str, float] = field(default_factory=dict)  # of a call to each of its drafters, lately
     orchestrator_share: float = 0.0  # of the time, in which the round loop itself was busy
     timeline_ms: tuple[tuple[float, float, float], ...] = ()  # of the latest rounds: drafting, verification, end
     predicted_ms: tuple[float, ...] = ()  # of the same rounds: what both stages were expected to take

@@ -13,6 +13,7 @@ from cospec.config import (
     with_verifier,
 )
 from cospec.preflight import check_checkpoint, check_weights
+from cospec.server_tls import ServerTls
 from cospec.triton_installation import ServeError
 
 
@@ -50,8 +51,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     if options.command == "serve":
         from cospec.serve import ServeOptions, serve
 
-        values = {name: value for name, value in vars(options).items() if name != "command"}
-        return serve(ServeOptions(**values))
+        values = {name: value for name, value in vars(options).items() if name != "command" and "tls" not in name}
+        return serve(ServeOptions(**values, tls=_tls(options)))
     if options.command == "render":
         from cospec.render import main as render
 
@@ -73,6 +74,15 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     from cospec.training.cli import main as train
 
     return train(rest)
+
+
+def _tls(options: argparse.Namespace) -> ServerTls | None:
+    certificate, key, clients = options.tls_certificate, options.tls_key, options.tls_client_authorities
+    if certificate is None and key is None and clients is None:
+        return None
+    if certificate is None or key is None:
+        raise ServeError("TLS needs --tls-certificate and --tls-key")
+    return ServerTls(certificate, key, clients)
 
 
 def _compile(settings: Settings, repository: Path) -> int:
@@ -117,6 +127,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show Triton's own log")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=(),
+        metavar="MODEL",
+        help="serve these alone, such as drafter_math on a machine for drafters (default: all but remote drafters)",
+    )
+    for name, what in (
+        ("certificate", "the gRPC port speaks TLS and shows this certificate"),
+        ("key", "of the certificate"),
+        ("client-authorities", "whose signature clients' certificates must have (default: clients need none)"),
+    ):
+        parser.add_argument(f"--tls-{name}", type=Path, metavar="PEM", help=what)
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:

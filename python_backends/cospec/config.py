@@ -5,13 +5,14 @@ An unknown key, a missing file or a bad value is a `SettingsError`, one sentence
 
 import dataclasses
 import os
-import types
-import typing
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import yaml
+
+from cospec.strict_yaml import SettingsError as SettingsError
+from cospec.strict_yaml import absolute_path, addresses, between, build, one_of
 
 SETTINGS_VARIABLE = "COSPEC_SETTINGS"
 DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "cospec.yaml"
@@ -22,21 +23,6 @@ RESERVED = "lookup"
 DEVICES = ("auto", "cpu", "cuda")
 CONTROLLERS = ("adaptive", "adaspec", "smartspec", "schedule", "fixed", "off")
 
-T = TypeVar("T")
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be used; the message names the key and the allowed values."""
-
-
-def _between(low: float, high: float, default: Any) -> Any:
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _one_of(choices: tuple[str, ...], default: str) -> Any:
-    return field(default=default, metadata={"choices": choices})
-
-
 _SCHEDULE = {"low": 0, "high": 64}
 
 
@@ -45,58 +31,58 @@ class ModelSettings:
     """One engine process. `weights` is relative to the model repository; empty: `<model name>/1/weights`."""
 
     weights: str = ""
-    dtype: str = _one_of(DTYPES, "bfloat16")
-    head_dtype: str = _one_of(DTYPES, "float32")
-    quantize: str = _one_of(("none", "int8"), "none")
-    num_slots: int = _between(1, 4096, 64)
-    max_length: int = _between(16, 1_000_000, 1024)
-    num_threads: int = _between(1, 1024, 1)
-    prefill_chunk: int = _between(1, 65536, 256)
+    dtype: str = one_of(DTYPES, "bfloat16")
+    head_dtype: str = one_of(DTYPES, "float32")
+    quantize: str = one_of(("none", "int8"), "none")
+    num_slots: int = between(1, 4096, 64)
+    max_length: int = between(16, 1_000_000, 1024)
+    num_threads: int = between(1, 1024, 1)
+    prefill_chunk: int = between(1, 65536, 256)
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    device: str = _one_of(DEVICES, "auto")
-    compile: str = _one_of(("auto", "never"), "auto")
+    device: str = one_of(DEVICES, "auto")
+    compile: str = one_of(("auto", "never"), "auto")
     verifier: ModelSettings = field(default_factory=ModelSettings)
     drafter: ModelSettings = field(default_factory=ModelSettings)
-    lease_seconds: float = _between(1, 86400, 60.0)
+    lease_seconds: float = between(1, 86400, 60.0)
 
 
 @dataclass(frozen=True)
 class SpeculationSettings:
-    controller: str = _one_of(CONTROLLERS, "adaptive")
-    method: str = _one_of(("routed", "tree", "lockstep", "vote"), "tree")
-    num_draft_tokens: int = _between(0, 64, 12)
-    width: int = _between(1, 16, 1)
-    branching: int = _between(1, 16, 3)
-    num_nodes: int = _between(1, 256, 32)
-    max_drafters: int = _between(1, 16, 2)
+    controller: str = one_of(CONTROLLERS, "adaptive")
+    method: str = one_of(("routed", "tree", "lockstep", "vote"), "tree")
+    num_draft_tokens: int = between(0, 64, 12)
+    width: int = between(1, 16, 1)
+    branching: int = between(1, 16, 3)
+    num_nodes: int = between(1, 256, 32)
+    max_drafters: int = between(1, 16, 2)
     lookup: bool = True
-    routing: str = _one_of(("switching", "ucb"), "switching")
-    explore_below: float = _between(0, 64, 2.0)
-    num_explorers: int = _between(0, 16, 2)
-    exploration: float = _between(0, 10, 0.3)
+    routing: str = one_of(("switching", "ucb"), "switching")
+    explore_below: float = between(0, 64, 2.0)
+    num_explorers: int = between(0, 16, 2)
+    exploration: float = between(0, 10, 0.3)
     draft_schedule: dict[int, int] = field(default_factory=lambda: {1: 8, 2: 6, 4: 4, 8: 2}, metadata=_SCHEDULE)
-    max_draft_tokens: int = _between(1, 64, 16)
-    score_tokens: int = _between(2, 4096, 32)
-    draft_patience_seconds: float = _between(0.001, 60, 1.0)
+    max_draft_tokens: int = between(1, 64, 16)
+    score_tokens: int = between(2, 4096, 32)
+    draft_patience_seconds: float = between(0.001, 60, 1.0)
 
 
 @dataclass(frozen=True)
 class ServingSettings:
-    max_requests: int = _between(1, 100_000, 256)
-    default_max_tokens: int = _between(1, 1_000_000, 128)
-    plain_tokens_per_call: int = _between(1, 64, 4)
-    max_group_size: int = _between(1, 4096, 64)
-    max_verify_tokens: int = _between(1, 65536, 512)
-    max_round_seconds: float = _between(0.001, 600, 5.0)
-    verify_token_weight: float = _between(0, 1, 0.0)
-    prefill_share: float = _between(0.01, 0.99, 0.5)
-    groups_in_flight: int = _between(1, 256, 1)
-    max_queue_delay_microseconds: int = _between(0, 1_000_000, 0)
-    bls_threads: int = _between(1, 4096, 64)
-    verifier_retry_seconds: float = _between(0, 600, 15.0)
+    max_requests: int = between(1, 100_000, 256)
+    default_max_tokens: int = between(1, 1_000_000, 128)
+    plain_tokens_per_call: int = between(1, 64, 4)
+    max_group_size: int = between(1, 4096, 64)
+    max_verify_tokens: int = between(1, 65536, 512)
+    max_round_seconds: float = between(0.001, 600, 5.0)
+    verify_token_weight: float = between(0, 1, 0.0)
+    prefill_share: float = between(0.01, 0.99, 0.5)
+    groups_in_flight: int = between(1, 256, 1)
+    max_queue_delay_microseconds: int = between(0, 1_000_000, 0)
+    bls_threads: int = between(1, 4096, 64)
+    verifier_retry_seconds: float = between(0, 600, 15.0)
     metrics: bool = True
 
 
@@ -104,25 +90,56 @@ class ServingSettings:
 class SloSettings:
     """Milliseconds; 0: nothing is promised."""
 
-    ttft_ms: float = _between(0, 3_600_000, 0.0)
-    tpot_ms: float = _between(0, 60_000, 0.0)
+    ttft_ms: float = between(0, 3_600_000, 0.0)
+    tpot_ms: float = between(0, 60_000, 0.0)
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """Absolute paths of PEM files; empty: the system's authorities, and no certificate of our own."""
+
+    root_certificates: str = absolute_path()
+    certificate_chain: str = absolute_path()
+    private_key: str = absolute_path()
+
+
+@dataclass(frozen=True)
+class RemoteDrafterSettings:
+    """A drafter on other machines, each of which serves its model."""
+
+    urls: tuple[str, ...] = addresses()
+    tls: TlsSettings | None = None
+    deadline_seconds: float = between(0.001, 60, 0.5)
 
 
 @dataclass(frozen=True)
 class Settings:
     drafters: tuple[str, ...] = ("chat", "code", "literature", "math", "medicine")
+    remote_drafters: dict[str, RemoteDrafterSettings] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
     engine: EngineSettings = field(default_factory=EngineSettings)
     speculation: SpeculationSettings = field(default_factory=SpeculationSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     slo_classes: dict[str, SloSettings] = field(default_factory=dict)
 
     @property
+    def known_models(self) -> tuple[str, ...]:
+        """Every Triton model, wherever it runs, callees before the orchestrator."""
+        return ("verifier", *map(drafter_model, self.drafters), "orchestrator")
+
+    @property
     def model_names(self) -> tuple[str, ...]:
-        """Every Triton model, callees before the orchestrator."""
-        return ("verifier", *(drafter_model(name) for name in self.drafters), "orchestrator")
+        """Those that are served: `models`, or all but the remote drafters."""
+        remote = set(map(drafter_model, self.remote_drafters))
+        return self.models or tuple(model for model in self.known_models if model not in remote)
+
+    def tls_files(self) -> list[Path]:
+        """That calls to remote drafters need."""
+        every = [astuple(remote.tls) for remote in self.remote_drafters.values() if remote.tls is not None]
+        return [Path(name) for names in every for name in names if name]
 
     def weights(self, repository: Path) -> dict[str, Path]:
-        """Model name -> directory of its checkpoint, for the verifier and every drafter."""
+        """Model name -> directory of its checkpoint, for the verifier and every drafter, wherever it runs."""
         drafters = {model: repository / model / "1" / "weights" for model in map(drafter_model, self.drafters)}
         return {"verifier": repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
 
@@ -133,6 +150,13 @@ def with_verifier(settings: Settings, weights: Path | None) -> Settings:
         return settings
     verifier = dataclasses.replace(settings.engine.verifier, weights=str(weights.resolve()))
     return dataclasses.replace(settings, engine=dataclasses.replace(settings.engine, verifier=verifier))
+
+
+def with_models(settings: Settings, models: Sequence[str]) -> Settings:
+    """Serving these, where any are given; raises `SettingsError`."""
+    chosen = dataclasses.replace(settings, models=tuple(models) or settings.models)
+    _check_models(chosen)
+    return chosen
 
 
 def drafter_model(drafter: str) -> str:
@@ -154,7 +178,7 @@ def load_settings(path: Path | None = None) -> Settings:
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     try:
-        settings = _build(Settings, document if document is not None else {}, "")
+        settings = build(Settings, document if document is not None else {}, "")
         _check_together(settings)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
@@ -164,74 +188,6 @@ def load_settings(path: Path | None = None) -> Settings:
 def write_settings(settings: Settings, path: Path) -> None:
     """As a file that `load_settings` reads back."""
     path.write_text(yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False), encoding="utf-8")
-
-
-def _build(cls: type[T], document: Any, path: str) -> T:
-    if not isinstance(document, dict):
-        raise SettingsError(f"{path or 'the document'} must be a mapping, got {document!r}")
-    hints = typing.get_type_hints(cls)
-    fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    for key in document:
-        if key not in fields:
-            raise SettingsError(f"unknown key {_join(path, key)}; allowed: {', '.join(fields)}")
-    return cls(**{key: _value(hints[key], fields[key], value, _join(path, key)) for key, value in document.items()})
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
-
-
-def _value(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, path)
-    if typing.get_origin(kind) is dict:
-        return _mapping(kind, item, value, path)
-    if typing.get_origin(kind) is tuple:
-        return _names(value, path)
-    if kind is str:
-        return _text(item.metadata, value, path)
-    if kind is bool:
-        return _truth(value, path)
-    return _number(kind, item.metadata, value, path)
-
-
-def _mapping(kind: Any, item: "dataclasses.Field[Any]", value: Any, path: str) -> dict[Any, Any]:
-    keys, values = typing.get_args(kind)
-    if not isinstance(value, dict) or not all(type(key) is keys for key in value):
-        raise SettingsError(
-            f"{path} must be a mapping from {'names' if keys is str else 'whole numbers'}, got {value!r}"
-        )
-    return {key: _value(values, item, each, _join(path, key)) for key, each in value.items()}
-
-
-def _names(value: Any, path: str) -> tuple[str, ...]:
-    valid = isinstance(value, list) and all(isinstance(name, str) and name.isidentifier() for name in value)
-    if not valid or len(set(value)) != len(value):
-        raise SettingsError(f"{path} must be a list of distinct names, got {value!r}")
-    return tuple(value)
-
-
-def _text(limits: "types.MappingProxyType[Any, Any]", value: Any, path: str) -> str:
-    choices = limits.get("choices")
-    if not isinstance(value, str) or (choices and value not in choices):
-        allowed = f"one of {', '.join(choices)}" if choices else "text"
-        raise SettingsError(f"{path} must be {allowed}, got {value!r}")
-    return value
-
-
-def _truth(value: Any, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise SettingsError(f"{path} must be true or false, got {value!r}")
-    return value
-
-
-def _number(kind: type, limits: "types.MappingProxyType[Any, Any]", value: Any, path: str) -> Any:
-    low, high = limits["low"], limits["high"]
-    expected: type | tuple[type, ...] = int if kind is int else (int, float)
-    if isinstance(value, bool) or not isinstance(value, expected) or not low <= value <= high:
-        noun = "a whole number" if kind is int else "a number"
-        raise SettingsError(f"{path} must be {noun} from {low} to {high}, got {value!r}")
-    return kind(value)
 
 
 def _check_together(settings: Settings) -> None:
@@ -245,3 +201,27 @@ def _check_together(settings: Settings) -> None:
             f"speculation.num_draft_tokens must be at most speculation.max_draft_tokens "
             f"({speculation.max_draft_tokens}), got {speculation.num_draft_tokens}"
         )
+    for name, remote in settings.remote_drafters.items():
+        _check_remote(settings, name, remote)
+    _check_models(settings)
+
+
+def _check_models(settings: Settings) -> None:
+    for model in settings.models:
+        if model not in settings.known_models:
+            raise SettingsError(f"models must be some of {', '.join(settings.known_models)}, got {model!r}")
+
+
+def _check_remote(settings: Settings, name: str, remote: RemoteDrafterSettings) -> None:
+    path, patience = f"remote_drafters.{name}", settings.speculation.draft_patience_seconds
+    if name not in settings.drafters:
+        raise SettingsError(f"{path} must be one of drafters: {', '.join(settings.drafters)}")
+    if not remote.urls:
+        raise SettingsError(f"{path}.urls must name at least one host:port")
+    if remote.deadline_seconds > patience:
+        raise SettingsError(
+            f"{path}.deadline_seconds must be at most speculation.draft_patience_seconds ({patience}), "
+            f"got {remote.deadline_seconds}"
+        )
+    if remote.tls is not None and bool(remote.tls.certificate_chain) != bool(remote.tls.private_key):
+        raise SettingsError(f"{path}.tls must have certificate_chain and private_key, or neither")

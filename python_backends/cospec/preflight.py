@@ -36,12 +36,26 @@ def check_shared_memory(num_models: int, directory: Path = SHARED_MEMORY) -> Non
         )
 
 
+def check_files(paths: Iterable[Path]) -> None:
+    """That they can be read."""
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ServeError(f"{path} cannot be read: {error.strerror}") from None
+
+
 def check_weights(settings: Settings, repository: Path) -> None:
-    """The files of every model: present, readable as far as their headers tell, and of one vocabulary."""
+    """The files of the models served: present, readable as far as their headers tell, and of the verifier's vocabulary.
+
+    A server of drafters alone need not have the verifier's files.
+    """
     weights = settings.weights(repository)
-    for directory in weights.values():
+    needed = {*settings.model_names, *(["verifier"] if "orchestrator" in settings.model_names else [])}
+    for directory in (weights[model] for model in weights if model in needed):
         check_checkpoint(directory)
-        _check_vocabulary(directory, weights["verifier"])
+        if "verifier" in needed:
+            _check_vocabulary(directory, weights["verifier"])
 
 
 def check_routing_prior(settings: Settings, repository: Path) -> None:

@@ -16,9 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_verifier, write_settings
+from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_models, with_verifier, write_settings
 from cospec.engine.artefacts import missing_artefacts
-from cospec.preflight import SHARED_MEMORY, check_ports, check_routing_prior, check_shared_memory, check_weights
+from cospec.preflight import (
+    SHARED_MEMORY,
+    check_files,
+    check_ports,
+    check_routing_prior,
+    check_shared_memory,
+    check_weights,
+)
+from cospec.server_tls import ServerTls
 from cospec.supervision import Supervisor
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
 
@@ -27,6 +35,7 @@ EXIT_TIMEOUT = 4  # seconds that Triton may take to end its models
 KILL_TIMEOUT = 8  # seconds after which it is killed
 WARM_UP_TIMEOUT = 120.0  # seconds
 RELOAD_TIMEOUT = 120.0
+PING_INTERVAL_MS = 5_000  # that a client may ping in
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class ServeOptions:
     host: str = "0.0.0.0"
     verbose: bool = False
     verifier_weights: Path | None = None  # instead of the settings' own
+    models: tuple[str, ...] = ()  # to serve, instead of the settings' own
+    tls: ServerTls | None = None  # of the gRPC port
 
     @property
     def ports(self) -> tuple[int, int, int]:
@@ -81,12 +92,14 @@ class TritonServer:
         """Check, start, and wait until every model is ready; raises `ServeError`, leaving nothing behind."""
         try:
             settings = with_verifier(load_settings(self._options.settings), self._options.verifier_weights)
+            settings = with_models(settings, self._options.models)
             write_settings(settings, self._settings_file)
             self._preflight(settings)
             self._compile(settings)
             self._process = self._spawn(find_triton(self._runtime), settings)
             self._wait_until_ready(timeout)
-            self._warm_up()
+            if "orchestrator" in settings.model_names:
+                self._warm_up()
             self._supervisor = Supervisor(self._process.pid, self._reload)
             self._supervisor.start()
         except BaseException:
@@ -114,9 +127,14 @@ class TritonServer:
         return self._runtime.name.replace("-", "_")
 
     def _preflight(self, settings: Settings) -> None:
+        repository = self._options.model_repository
         check_ports(self._options.ports)
-        check_weights(settings, self._options.model_repository)
-        check_routing_prior(settings, self._options.model_repository)
+        check_weights(settings, repository)
+        if "orchestrator" in settings.model_names:
+            check_routing_prior(settings, repository)
+            check_files(settings.tls_files())
+        if self._options.tls is not None:
+            check_files(self._options.tls.files())
         check_shared_memory(len(settings.model_names))
 
     def _compile(self, settings: Settings) -> None:
@@ -161,6 +179,9 @@ class TritonServer:
             f"--backend-config=python,thread-pool-size={settings.serving.bls_threads}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
+            # An orchestrator elsewhere keeps its idle connections alive; by default Triton takes that for an attack.
+            f"--grpc-http2-min-recv-ping-interval-without-data={PING_INTERVAL_MS}",
+            *(options.tls.arguments() if options.tls is not None else ()),
             f"--allow-gpu-metrics={str(Path('/dev/nvidiactl').exists()).lower()}",
         ]
         if installation.backend_directory is not None:

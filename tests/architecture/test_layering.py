@@ -12,7 +12,8 @@ OURS = {"cospec", "cospec_client", "loadtests"}
 
 # Folder or file -> the modules of ours that it may import, and the third-party packages.
 RULES: dict[str, tuple[set[str], set[str]]] = {
-    "python_backends/cospec/config.py": (set(), {"yaml"}),
+    "python_backends/cospec/strict_yaml.py": (set(), set()),
+    "python_backends/cospec/config.py": ({"strict_yaml"}, {"yaml"}),
     "python_backends/cospec/signatures.py": (set(), set()),
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
     "python_backends/cospec/simulation": ({"config", "speculation", "simulation"}, {"numpy", "tqdm"}),
@@ -23,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     ),
     "python_backends/cospec/triton_io": (
         {"config", "signatures", "speculation", "metrics", "triton_io"},
-        {"numpy", "triton_python_backend_utils"},
+        {"numpy", "triton_python_backend_utils", "tritonclient", "grpc"},
     ),
     "python_backends/cospec/training": (
         {"config", "speculation", "engine", "training"},

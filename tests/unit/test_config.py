@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings, with_verifier, write_settings
+from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings, with_models, with_verifier, write_settings
 
 
 def load(tmp_path: Path, text: str):  # type: ignore[no-untyped-def]
@@ -24,7 +24,7 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mentioned"),
     [
-        ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, engine"),
+        ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, remote_drafters"),
         ("engine: {verifier: {dtype: int8}}", "engine.verifier.dtype must be one of float32, bfloat16, float16"),
         ("engine: {device: tpu}", "auto, cpu, cuda"),
         (
@@ -38,6 +38,27 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
         ("engine: 3", "engine must be a mapping"),
         ("speculation: {num_draft_tokens: 17}", "at most speculation.max_draft_tokens"),
         ("a: [", "not valid YAML"),
+        ("remote_drafters: [math]", "remote_drafters must be a mapping from names, got ['math']"),
+        ("remote_drafters: {poetry: {urls: ['a:1']}}", "remote_drafters.poetry must be one of drafters: chat, code"),
+        ("remote_drafters: {math: {}}", "remote_drafters.math.urls must name at least one host:port"),
+        ("remote_drafters: {math: {urls: []}}", "remote_drafters.math.urls must be a list of distinct host:port"),
+        ("remote_drafters: {math: {urls: ['http://a:1']}}", "urls must be a list of distinct host:port"),
+        ("remote_drafters: {math: {urls: ['a:1', 'a:1']}}", "urls must be a list of distinct host:port"),
+        ("remote_drafters: {math: {urls: ['a']}}", "urls must be a list of distinct host:port"),
+        ("remote_drafters: {math: {urls: ['a:1'], retry: 3}}", "unknown key remote_drafters.math.retry"),
+        (
+            "remote_drafters: {math: {urls: ['a:1'], deadline_seconds: 2}}",
+            "deadline_seconds must be at most speculation.draft_patience_seconds (1.0), got 2.0",
+        ),
+        (
+            "remote_drafters: {math: {urls: ['a:1'], tls: {root_certificates: ca.pem}}}",
+            "remote_drafters.math.tls.root_certificates must be an absolute path, got 'ca.pem'",
+        ),
+        (
+            "remote_drafters: {math: {urls: ['a:1'], tls: {private_key: /a.key}}}",
+            "remote_drafters.math.tls must have certificate_chain and private_key, or neither",
+        ),
+        ("models: [drafter_poetry]", "models must be some of verifier, drafter_chat"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_is_allowed(tmp_path: Path, text: str, mentioned: str) -> None:
@@ -57,6 +78,30 @@ def test_settings_are_read_back_as_written(tmp_path: Path) -> None:
     settings = load_settings(DEFAULT_SETTINGS)
     write_settings(settings, tmp_path / "cospec.yaml")
     assert load_settings(tmp_path / "cospec.yaml") == settings
+
+
+REMOTE = """
+drafters: [math, code]
+remote_drafters:
+  math: {urls: ["10.0.0.7:8001", "[::1]:8001"], tls: {root_certificates: /etc/ca.pem}}
+"""
+
+
+def test_a_remote_drafter_is_not_served_here(tmp_path: Path) -> None:
+    settings = load(tmp_path, REMOTE)
+    assert settings.model_names == ("verifier", "drafter_code", "orchestrator")
+    assert settings.remote_drafters["math"].urls == ("10.0.0.7:8001", "[::1]:8001")
+    assert settings.tls_files() == [Path("/etc/ca.pem")]
+    write_settings(settings, tmp_path / "again.yaml")
+    assert load_settings(tmp_path / "again.yaml") == settings
+
+
+def test_models_that_are_named_are_served_alone(tmp_path: Path) -> None:
+    settings = load(tmp_path, REMOTE)
+    assert with_models(settings, ["drafter_math"]).model_names == ("drafter_math",)
+    assert with_models(settings, []) == settings
+    with pytest.raises(SettingsError, match=r"models must be some of .*, got 'drafter_chess'"):
+        with_models(settings, ["drafter_chess"])
 
 
 def test_another_verifier_is_found_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,16 @@
 """What keeps a server from starting is one sentence, before anything has started."""
 
 import json
+import shutil
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cospec.cli import main
-from cospec.config import Settings
-from cospec.preflight import check_ports, check_shared_memory, check_weights
+from cospec.config import RemoteDrafterSettings, Settings
+from cospec.preflight import check_files, check_ports, check_shared_memory, check_weights
 from cospec.serve import free_ports
 from cospec.triton_installation import ServeError, check_python
 
@@ -75,6 +77,28 @@ def test_a_drafter_with_more_token_ids_than_the_verifier_is_refused(repository: 
     assert "drafter_a/1/weights can draft 128 token ids" in refusal(repository)
     (repository / "drafter_a" / "1" / "weights" / "config.json").write_text(json.dumps({"vocab_size": 90}))
     check_weights(SETTINGS, repository)
+
+
+def test_a_server_of_drafters_needs_no_verifier(repository: Path) -> None:
+    shutil.rmtree(repository / "verifier")
+    check_weights(replace(SETTINGS, models=("drafter_a",)), repository)
+    assert "verifier/1/weights/config.json is missing" in refusal(repository)
+
+
+def test_an_orchestrator_needs_no_files_of_a_remote_drafter(repository: Path) -> None:
+    shutil.rmtree(repository / "drafter_a")
+    check_weights(replace(SETTINGS, remote_drafters={"a": RemoteDrafterSettings(("b:1",))}), repository)
+    assert "drafter_a/1/weights/config.json is missing" in refusal(repository)
+
+
+def test_half_of_a_certificate_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--tls-key", str(tmp_path / "key.pem")]) == 2
+    assert capsys.readouterr().err == "cospec-server: TLS needs --tls-certificate and --tls-key\n"
+
+
+def test_a_certificate_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServeError, match=r"absent\.pem cannot be read: No such file or directory"):
+        check_files([tmp_path / "absent.pem"])
 
 
 def test_a_taken_port_is_named() -> None:

@@ -16,7 +16,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         repository, settings, recorder = Path(args["model_repository"]), load_settings(), Recorder()
         weights = repository / args["model_version"] / "weights"
-        require_same_vocabulary(weights, settings.weights(repository.parent)["verifier"])
+        verifier = settings.weights(repository.parent)["verifier"]
+        if verifier.is_dir():  # a server of drafters alone may not have it
+            require_same_vocabulary(weights, verifier)
         engine = build_drafter(settings.engine, weights)
         watch_cache(recorder, args["model_name"], engine.sessions, settings.engine.drafter)
         self._callee = drafter_callee(engine)

@@ -59,9 +59,11 @@ def artefacts(weights: Path, settings: ModelSettings) -> list[Artefact]:
 
 
 def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
+    """Of the models that are served."""
     if not wants_artefacts(settings.engine):
         return
-    for model, weights in settings.weights(repository).items():
+    served = {model: path for model, path in settings.weights(repository).items() if model in settings.model_names}
+    for model, weights in served.items():
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
         yield from (artefact for artefact in artefacts(weights, chosen) if not artefact.path.exists())
 

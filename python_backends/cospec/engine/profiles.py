@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from cospec.config import Settings
+from cospec.config import RemoteDrafterSettings, Settings, drafter_model
 from cospec.engine.artefacts import artefacts, cache_directory
 from cospec.speculation.cost_model import DraftWork, VerifyWork
 from cospec.speculation.profiling import Profile
@@ -42,7 +42,15 @@ class ProfileStore:
 def profile_store(settings: Settings, repository: Path) -> ProfileStore:
     """Named by all that costs depend on: processor, threads, models, settings of the engine."""
     digest = hashlib.sha256(f"{os.cpu_count()} {settings.engine.device} {settings.engine.compile}".encode())
+    remote = {drafter_model(name): _hosts(each) for name, each in settings.remote_drafters.items()}
+    digest.update(f"{remote}".encode())
     for model, weights in settings.weights(repository).items():
+        if model in remote:  # its files may be elsewhere too
+            continue
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
         digest.update(f"{model} {[artefact.path.name for artefact in artefacts(weights, chosen)]}".encode())
     return ProfileStore(cache_directory() / f"profile-{digest.hexdigest()[:24]}.json")
+
+
+def _hosts(remote: RemoteDrafterSettings) -> list[str]:
+    return sorted(url.rsplit(":", 1)[0] for url in remote.urls)

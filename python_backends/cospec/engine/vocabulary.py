@@ -16,6 +16,7 @@ def load_vocabulary(weights: Path) -> Vocabulary:
         encode=lambda text: list(tokenizer(text)["input_ids"]),
         decode=lambda tokens: str(fast.decode(list(tokens), skip_special_tokens=True)),
         end_tokens=_end_tokens(tokenizer, weights),
+        size=AutoConfig.from_pretrained(weights, local_files_only=True).vocab_size,
     )
 
 

@@ -90,6 +90,7 @@ DRAFTER_ACCEPTED = _counter("drafter_accepted_tokens_total", "Of these, the acce
 DRAFTER_CALLS = _counter("drafter_calls_total", "Calls to a drafter that were answered", "drafter")
 DRAFTER_SECONDS = _counter("drafter_call_seconds_total", "Their round trips, transport included", "drafter")
 DRAFTER_FAILURES = _counter("drafter_failures_total", "Calls to a drafter that failed or came too late", "drafter")
+REPLICAS_UP = _gauge("drafter_replicas_up", "Servers of a drafter that answer; 1 if it is this server's own", "drafter")
 
 # What was chosen.
 PLANS = _counter("plans_total", "Plans, one a request and round, by kind of drafting", "method")

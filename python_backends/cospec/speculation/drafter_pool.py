@@ -14,6 +14,7 @@ from cospec.speculation.sequence import CalleeError, Sequence
 from cospec.speculation.types import Drafter, DraftResult, DraftRow
 
 REST_SECONDS = 1.0  # after a failure
+MEMORY = 0.9  # of the average round trip, from one call to the next
 
 
 class DrafterPool:
@@ -31,6 +32,7 @@ class DrafterPool:
         self._clock = clock
         self._log_warning = log_warning
         self._observer = observer or Unobserved()
+        self.round_trips: dict[str, float] = {}  # drafter -> recent seconds of a call, transport included
         self._resting_until: dict[str, float] = {}
         self._late: dict[str, asyncio.Future[list[DraftResult]]] = {}
 
@@ -61,7 +63,9 @@ class DrafterPool:
 
     def _measure(self, name: str, asked: float, call: "asyncio.Future[list[DraftResult]]") -> None:
         if not call.cancelled() and call.exception() is None:
-            self._observer.answered(name, self._clock() - asked)
+            seconds = self._clock() - asked
+            self.round_trips[name] = _averaged(self.round_trips.get(name, seconds), seconds)
+            self._observer.answered(name, seconds)
 
     def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         if not call.done():
@@ -93,3 +97,7 @@ class DrafterPool:
                 await self._drafters[name].release([sequence.session_id for sequence in held])
             except CalleeError as error:
                 self._log_warning(f"drafter {name} keeps {len(held)} sessions until their lease ends: {error}")
+
+
+def _averaged(average: float, latest: float) -> float:
+    return MEMORY * average + (1 - MEMORY) * latest

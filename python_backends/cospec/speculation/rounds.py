@@ -263,6 +263,9 @@ class RoundLoop:
         spent = statistics.seconds
         statistics.slo_met = sequence.progress_at(sequence.ended_at).met(latency)
         spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
+        statistics.round_trips = {
+            name: seconds for name, seconds in self._drafters.round_trips.items() if name in statistics.drafted_by
+        }
         statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
         self._observer.ended(sequence)
         self.pool.retire()

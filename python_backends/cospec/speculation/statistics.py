@@ -30,6 +30,7 @@ class RequestStatistics:
     timeline: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=TIMELINE_ROUNDS))
     predicted: deque[float] = field(default_factory=lambda: deque(maxlen=TIMELINE_ROUNDS))  # their seconds, as expected
     slo_met: dict[str, bool] = field(default_factory=dict)  # promise -> whether it was kept
+    round_trips: dict[str, float] = field(default_factory=dict)  # its drafters' recent seconds of a call
     orchestrator_share: float = 0.0  # of its time, in which the round loop itself kept a processor busy
 
     @property
@@ -64,6 +65,7 @@ class RequestStatistics:
             "accepted_shares": _shares(self.accepted_by),
             "missing_drafters": dict(self.missing),
             "routes": self.routes,
+            "round_trip_ms": {name: round(seconds * 1e3, 3) for name, seconds in self.round_trips.items()},
             "orchestrator_share": round(self.orchestrator_share, 4),
             "predicted_ms": [round(seconds * 1e3, 3) for seconds in self.predicted],
             "slo_met": self.slo_met,

@@ -58,6 +58,8 @@ class BlsVerifier:
 
 
 class BlsDrafter:
+    num_replicas_up = 1  # the server's own
+
     def __init__(self, model_name: str, executor: Executor) -> None:
         self._model = BlsModel(model_name, DRAFTER, executor)
 

@@ -6,12 +6,15 @@ import secrets
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, drafter_model
+from cospec.metrics.catalogue import REPLICAS_UP
 from cospec.metrics.recorder import Recorder
 from cospec.metrics.round_metrics import RoundMetrics
+from cospec.signatures import DRAFTER
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.profiling import Profiles
 from cospec.speculation.request import InvalidRequest, RequestFields, RequestLimits, build_request
@@ -22,6 +25,8 @@ from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
 from cospec.triton_io.errors import Overloaded, error_response
 from cospec.triton_io.publishing import Publisher
+from cospec.triton_io.remote import RemoteDrafter
+from cospec.triton_io.replica import Replica
 from cospec.triton_io.request_tensors import chunk_response, read_fields
 
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
@@ -45,9 +50,12 @@ class Orchestrator:
         self._metrics = RoundMetrics(
             recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens, settings.slo_classes
         )
+        drafters = {name: self._drafter(name, settings) for name in settings.drafters}
+        for name, drafter in drafters.items():
+            recorder.watch(REPLICAS_UP, partial(getattr, drafter, "num_replicas_up"), name)
         self._rounds = RoundLoop(
             BlsVerifier("verifier", self._executor),
-            {name: BlsDrafter(drafter_model(name), self._executor) for name in settings.drafters},
+            drafters,
             vocabulary.end_tokens,
             settings,
             time.monotonic,
@@ -84,6 +92,15 @@ class Orchestrator:
                 self._metrics.rejected(REJECTIONS[type(error)])
             pb_utils.Logger.log_verbose(traceback.format_exc())
             sender.send(error_response(error), flags=FINAL)
+
+    def _drafter(self, name: str, settings: Settings) -> BlsDrafter | RemoteDrafter:
+        model, remote = drafter_model(name), settings.remote_drafters.get(name)
+        if remote is None:
+            return BlsDrafter(model, self._executor)
+        warn = pb_utils.Logger.log_warn
+        return RemoteDrafter(
+            name, [Replica(url, model, DRAFTER, remote, warn) for url in remote.urls], self._vocabulary.size
+        )
 
     def close(self) -> None:
         self._publisher.close()
