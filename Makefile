@@ -28,7 +28,7 @@ $(VENV)/.ready: pyproject.toml
 		$(BIN)/pip install -q --extra-index-url $(CPU_WHEELS) $(TORCH)+cpu 2>/dev/null || $(BIN)/pip install -q $(TORCH); \
 	fi
 	@echo "setup: installing cospec with Triton, load tests and developer tools"
-	@$(BIN)/pip install -q -e '.[server,loadtest,dev]'
+	@$(BIN)/pip install -q -e '.[server,tracing,loadtest,dev]'
 	@touch $@
 
 demo: setup  ## start a server, stream five answers, compare speculation off and on

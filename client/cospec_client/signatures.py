@@ -19,6 +19,7 @@ INPUTS = {
     "slo_class": "BYTES",
     "slo_ttft_ms": "FP32",
     "slo_tpot_ms": "FP32",
+    "traceparent": "BYTES",
     "return_num_input_tokens": "BOOL",
     "return_num_output_tokens": "BOOL",
     "return_finish_reason": "BOOL",

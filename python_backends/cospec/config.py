@@ -113,6 +113,14 @@ class RemoteDrafterSettings:
 
 
 @dataclass(frozen=True)
+class TracingSettings:
+    """`endpoint`: where an OpenTelemetry collector takes OTLP over HTTP; empty: nothing is traced."""
+
+    endpoint: str = ""
+    share: float = between(0, 1, 1.0)
+
+
+@dataclass(frozen=True)
 class Settings:
     drafters: tuple[str, ...] = ("chat", "code", "literature", "math", "medicine")
     remote_drafters: dict[str, RemoteDrafterSettings] = field(default_factory=dict)
@@ -121,6 +129,7 @@ class Settings:
     speculation: SpeculationSettings = field(default_factory=SpeculationSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
     slo_classes: dict[str, SloSettings] = field(default_factory=dict)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
     @property
     def known_models(self) -> tuple[str, ...]:
@@ -200,6 +209,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             f"speculation.num_draft_tokens must be at most speculation.max_draft_tokens "
             f"({speculation.max_draft_tokens}), got {speculation.num_draft_tokens}"
+        )
+    if settings.tracing.endpoint and not settings.tracing.endpoint.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"tracing.endpoint must be a URL such as http://collector:4318/v1/traces, got {settings.tracing.endpoint!r}"
         )
     for name, remote in settings.remote_drafters.items():
         _check_remote(settings, name, remote)

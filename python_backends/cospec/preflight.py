@@ -1,5 +1,6 @@
 """What must hold before a server starts. Each check raises `ServeError` with one sentence that says what to do."""
 
+import importlib.util
 import json
 import shutil
 import socket
@@ -43,6 +44,15 @@ def check_files(paths: Iterable[Path]) -> None:
             path.open("rb").close()
         except OSError as error:
             raise ServeError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_tracing(settings: Settings) -> None:
+    if not settings.tracing.endpoint:
+        return
+    if not all(importlib.util.find_spec(name) for name in ("opentelemetry", "opentelemetry.exporter")):
+        raise ServeError(
+            "tracing.endpoint is set, but OpenTelemetry is not here; pip install 'cospec[tracing]' brings it"
+        )
 
 
 def check_weights(settings: Settings, repository: Path) -> None:

@@ -24,6 +24,7 @@ from cospec.preflight import (
     check_ports,
     check_routing_prior,
     check_shared_memory,
+    check_tracing,
     check_weights,
 )
 from cospec.server_tls import ServerTls
@@ -133,6 +134,7 @@ class TritonServer:
         if "orchestrator" in settings.model_names:
             check_routing_prior(settings, repository)
             check_files(settings.tls_files())
+            check_tracing(settings)
         if self._options.tls is not None:
             check_files(self._options.tls.files())
         check_shared_memory(len(settings.model_names))

@@ -113,6 +113,7 @@ ORCHESTRATOR = ModelSignature(
         TensorSpec("slo_class", "STRING", optional=True),
         TensorSpec("slo_ttft_ms", "FP32", optional=True),
         TensorSpec("slo_tpot_ms", "FP32", optional=True),
+        TensorSpec("traceparent", "STRING", optional=True),
         TensorSpec("return_num_input_tokens", "BOOL", optional=True),
         TensorSpec("return_num_output_tokens", "BOOL", optional=True),
         TensorSpec("return_finish_reason", "BOOL", optional=True),

@@ -18,12 +18,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
     "python_backends/cospec/simulation": ({"config", "speculation", "simulation"}, {"numpy", "tqdm"}),
     "python_backends/cospec/metrics": ({"config", "metrics", "speculation"}, set()),
+    "python_backends/cospec/tracing.py": ({"config", "speculation"}, {"opentelemetry"}),
     "python_backends/cospec/engine": (
         {"config", "signatures", "speculation", "engine"},
         {"numpy", "torch", "transformers", "tqdm"},
     ),
     "python_backends/cospec/triton_io": (
-        {"config", "signatures", "speculation", "metrics", "triton_io"},
+        {"config", "signatures", "speculation", "metrics", "tracing", "triton_io"},
         {"numpy", "triton_python_backend_utils", "tritonclient", "grpc"},
     ),
     "python_backends/cospec/training": (

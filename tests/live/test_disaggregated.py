@@ -24,6 +24,7 @@ from cospec.speculation.types import DraftRow, SamplingParameters, Status
 from cospec.triton_io.remote import RemoteDrafter
 from cospec.triton_io.replica import Replica
 from cospec_client import Client, Generation
+from span_collector import Collector
 from tcp_proxy import TcpProxy
 
 PROMPT = "What are the treatments for Anemia ?"
@@ -67,12 +68,23 @@ def network(server: TritonServer) -> Iterator[TcpProxy]:
 
 
 @pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def remote(
-    node: tuple[Any, str], network: TcpProxy, float32_settings: Path, tmp_path_factory: pytest.TempPathFactory
+    node: tuple[Any, str],
+    network: TcpProxy,
+    collector: Collector,
+    float32_settings: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Client]:
     """Of a server of verifier and orchestrator, whose one drafter is elsewhere, twice."""
     settings = yaml.safe_load(float32_settings.read_text())
     settings["drafters"] = ["medicine"]
+    settings["tracing"] = {"endpoint": collector.endpoint}
     settings["remote_drafters"] = {"medicine": {"urls": [node[1], network.url], "deadline_seconds": DEADLINE}}
     path = tmp_path_factory.mktemp("remote") / "cospec.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -106,6 +118,13 @@ def test_texts_are_those_of_the_verifier_alone(
     if speculation != "auto":
         assert far.perf_metrics.num_accepted_tokens > 0
         assert 0 < far.perf_metrics.round_trip_ms["medicine"] < 1e3 * DEADLINE
+
+
+def test_a_request_is_part_of_its_callers_trace(remote: Client, collector: Collector) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    remote.generate(PROMPT, max_tokens=8, speculation="fixed:medicine:4", traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    spans = collector.wait_for(trace, "generate")
+    assert {"generate", "round", "route", "draft", "fuse", "verify"} <= {span.name for span in spans}
 
 
 def test_a_network_that_loses_everything_costs_a_deadline_but_no_request(remote: Client, network: TcpProxy) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Sequence as Rows
 
 from cospec.metrics import catalogue as m
 from cospec.metrics.recorder import Recorder
+from cospec.speculation.observer import Moments
 from cospec.speculation.planning import Plan
 from cospec.speculation.pool import RequestPool
 from cospec.speculation.request import Method
 from cospec.speculation.sequence import Draft, Sequence
-from cospec.speculation.types import VerifyResult
+from cospec.speculation.types import DraftRow, VerifyResult
 
 REASONS_TO_FINISH = ("stop", "length", "cancelled")
 REASONS_TO_REJECT = ("invalid", "overloaded")
@@ -61,9 +62,9 @@ class RoundMetrics:
             self._recorder.count(m.PLANNED_DEPTH, plan.depth, method)
             self._recorder.count(m.PLANNED_DRAFTERS, len(plan.drafters), method)
 
-    def answered(self, drafter: str, seconds: float) -> None:
+    def answered(self, drafter: str, rows: Rows[DraftRow], asked: float, now: float) -> None:
         self._recorder.count(m.DRAFTER_CALLS, 1, drafter)
-        self._recorder.count(m.DRAFTER_SECONDS, seconds, drafter)
+        self._recorder.count(m.DRAFTER_SECONDS, now - asked, drafter)
 
     def failed(self, drafter: str) -> None:
         self._recorder.count(m.DRAFTER_FAILURES, 1, drafter)
@@ -77,8 +78,8 @@ class RoundMetrics:
         if draft.nodes:
             self._count_draft(draft, result.path)
 
-    def round_ended(self, drafts: Rows[Draft], moments: tuple[float, float, float]) -> None:
-        drafting, verifying, ended = moments
+    def round_ended(self, group: Rows[Sequence], drafts: Rows[Draft], moments: Moments) -> None:
+        _, drafting, verifying, ended = moments
         self._recorder.count(m.ROUNDS, 1, "drafted" if any(map(len, drafts)) else "plain")
         self._recorder.count(m.STAGE_SECONDS, verifying - drafting, "draft")
         self._recorder.count(m.STAGE_SECONDS, ended - verifying, "verify")

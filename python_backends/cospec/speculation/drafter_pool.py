@@ -58,14 +58,17 @@ class DrafterPool:
 
     def _call(self, name: str, rows: Rows[DraftRow]) -> "asyncio.Future[list[DraftResult]]":
         call = asyncio.ensure_future(self._drafters[name].draft(rows))
-        call.add_done_callback(partial(self._measure, name, self._clock()))
+        call.add_done_callback(partial(self._measure, name, rows, self._clock()))
         return call
 
-    def _measure(self, name: str, asked: float, call: "asyncio.Future[list[DraftResult]]") -> None:
+    def _measure(
+        self, name: str, rows: Rows[DraftRow], asked: float, call: "asyncio.Future[list[DraftResult]]"
+    ) -> None:
         if not call.cancelled() and call.exception() is None:
-            seconds = self._clock() - asked
+            now = self._clock()
+            seconds = now - asked
             self.round_trips[name] = _averaged(self.round_trips.get(name, seconds), seconds)
-            self._observer.answered(name, seconds)
+            self._observer.answered(name, rows, asked, now)
 
     def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         if not call.done():

@@ -85,6 +85,7 @@ class RequestFields:
     slo_class: str | None = None
     slo_ttft_ms: float | None = None
     slo_tpot_ms: float | None = None
+    traceparent: str | None = None
     return_num_input_tokens: bool | None = None
     return_num_output_tokens: bool | None = None
     return_finish_reason: bool | None = None

@@ -119,6 +119,7 @@ class RoundLoop:
         if not group:
             return
         pieces = self.steering.pieces(group)
+        routing = self._clock()
         plans, promised = await self._plan(group, pieces)
         started = self._clock()
         self._observe_pause(len(group), started)
@@ -142,6 +143,7 @@ class RoundLoop:
             sum(pieces) - len(decoding),
         )
         self._record(group, drafted, facts, moments)
+        self._observer.round_ended(group, drafted.drafts, (routing, *moments))
 
     def _observe_pause(self, rows: int, now: float) -> None:
         """What is not called a stage: the time since the last round, if there was work all along."""
@@ -161,7 +163,6 @@ class RoundLoop:
             statistics.seconds["verify"] += facts.verifying
             statistics.timeline.append(moments)
             statistics.predicted.append(predicted)
-        self._observer.round_ended(drafted.drafts, moments)
 
     async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> tuple[list[Plan], float]:
         """The plans, and the tokens per second that they promise, 0 where nobody drafts."""

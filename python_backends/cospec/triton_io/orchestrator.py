@@ -7,15 +7,17 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TYPE_CHECKING
 
 import triton_python_backend_utils as pb_utils
 
-from cospec.config import Settings, drafter_model
+from cospec.config import Settings, TracingSettings, drafter_model
 from cospec.metrics.catalogue import REPLICAS_UP
 from cospec.metrics.recorder import Recorder
 from cospec.metrics.round_metrics import RoundMetrics
 from cospec.signatures import DRAFTER
 from cospec.speculation.lookup import LOOKUP
+from cospec.speculation.observer import Observer, Several
 from cospec.speculation.profiling import Profiles
 from cospec.speculation.request import InvalidRequest, RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
@@ -25,12 +27,24 @@ from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
 from cospec.triton_io.errors import Overloaded, error_response
 from cospec.triton_io.publishing import Publisher
-from cospec.triton_io.remote import RemoteDrafter
+from cospec.triton_io.remote import RemoteDrafter, no_headers
 from cospec.triton_io.replica import Replica
 from cospec.triton_io.request_tensors import chunk_response, read_fields
 
+if TYPE_CHECKING:
+    from cospec.tracing import RoundTracing
+
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
+    """None where nothing is traced; only else is OpenTelemetry needed."""
+    if not settings.endpoint:
+        return None
+    from cospec.tracing import RoundTracing, make_provider
+
+    return RoundTracing(make_provider(settings), time.monotonic)
 
 
 class Orchestrator:
@@ -50,6 +64,9 @@ class Orchestrator:
         self._metrics = RoundMetrics(
             recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens, settings.slo_classes
         )
+        self._tracing = make_tracing(settings.tracing)
+        observers: list[Observer] = [self._metrics] if settings.serving.metrics else []
+        observers += [self._tracing] if self._tracing is not None else []
         drafters = {name: self._drafter(name, settings) for name in settings.drafters}
         for name, drafter in drafters.items():
             recorder.watch(REPLICAS_UP, partial(getattr, drafter, "num_replicas_up"), name)
@@ -62,7 +79,7 @@ class Orchestrator:
             pb_utils.Logger.log_warn,
             prior,
             busy_clock=time.thread_time,
-            observer=self._metrics if settings.serving.metrics else None,
+            observer=Several(observers),
         )
         self._metrics.watch(self._rounds.pool)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
@@ -98,12 +115,14 @@ class Orchestrator:
         if remote is None:
             return BlsDrafter(model, self._executor)
         warn = pb_utils.Logger.log_warn
-        return RemoteDrafter(
-            name, [Replica(url, model, DRAFTER, remote, warn) for url in remote.urls], self._vocabulary.size
-        )
+        replicas = [Replica(url, model, DRAFTER, remote, warn) for url in remote.urls]
+        headers = self._tracing.headers if self._tracing is not None else no_headers
+        return RemoteDrafter(name, replicas, self._vocabulary.size, headers)
 
     def close(self) -> None:
         self._publisher.close()
+        if self._tracing is not None:
+            self._tracing.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
@@ -118,7 +137,10 @@ class Orchestrator:
             raise Overloaded(f"the server holds {len(self._rounds.pool)} requests, as many as it may; try again later")
         prompt = tuple(self._vocabulary.encode(fields.text_input))
         request = build_request(fields, prompt, self._limits, lambda: secrets.randbits(64))
-        return self._rounds.submit(next(self._session_ids), request, self._vocabulary.decode)
+        sequence = self._rounds.submit(next(self._session_ids), request, self._vocabulary.decode)
+        if self._tracing is not None:
+            self._tracing.begin(sequence, fields.traceparent)
+        return sequence
 
     async def _respond(
         self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"

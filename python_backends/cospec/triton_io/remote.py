@@ -8,19 +8,27 @@ that a replica answers is trusted: a broken one must cost its drafts, never the 
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
 from cospec.triton_io import rows as codec
 from cospec.triton_io.replica import Replica
 
+Headers = Callable[[Iterable[int]], dict[str, str]]  # sessions of a call -> what stands above it
 FORGOTTEN = DraftResult(Status.UNKNOWN_STATE)
 
 
+def no_headers(session_ids: Iterable[int]) -> dict[str, str]:
+    return {}
+
+
 class RemoteDrafter:
-    def __init__(self, name: str, replicas: Sequence[Replica], vocabulary_size: int) -> None:
+    def __init__(
+        self, name: str, replicas: Sequence[Replica], vocabulary_size: int, headers: Headers = no_headers
+    ) -> None:
         self._name = name
+        self._headers = headers
         self._replicas = replicas
         self._vocabulary_size = vocabulary_size
         self._homes: dict[int, Replica] = {}  # session -> who holds it
@@ -79,7 +87,7 @@ class RemoteDrafter:
 
     async def _ask(self, replica: Replica, rows: Sequence[DraftRow]) -> list[DraftResult] | CalleeError:
         try:
-            arrays = await replica.call(codec.encode_draft(rows))
+            arrays = await replica.call(codec.encode_draft(rows), self._headers(row.session_id for row in rows))
         except CalleeError as error:
             return error
         try:

@@ -49,7 +49,7 @@ class Replica:
         self._pause = FIRST_PAUSE
         self._probing: asyncio.Task[None] | None = None
 
-    async def call(self, inputs: Arrays) -> Arrays:
+    async def call(self, inputs: Arrays, headers: dict[str, str] | None = None) -> Arrays:
         """Raises `CalleeError`, after which it is down."""
         if self._client is None:
             self._client = self._connect()
@@ -59,6 +59,7 @@ class Replica:
                 [self._input(name, array) for name, array in inputs.items()],
                 outputs=self._outputs,
                 client_timeout=self._deadline,
+                headers=headers,
             )
         except InferenceServerException as error:
             raise self.fail(_sentence(error)) from None
