@@ -31,9 +31,9 @@ def publisher(recorder: Recorder) -> Iterator[Publisher]:
 def test_a_counter_gets_what_is_new_and_a_gauge_what_is(recorder, publisher, published) -> None:
     level = [3.0]
     recorder.watch(m.RUNNING, lambda: level[0])
-    recorder.count(m.REJECTED, 2, "invalid")
+    recorder.counter(m.REJECTED, "invalid").value += 2
     publisher.publish()
-    recorder.count(m.REJECTED, 5, "invalid")
+    recorder.counter(m.REJECTED, "invalid").value += 5
     level[0] = 1.0
     publisher.publish()
     publisher.publish()
@@ -42,9 +42,9 @@ def test_a_counter_gets_what_is_new_and_a_gauge_what_is(recorder, publisher, pub
 
 
 def test_every_observation_is_published_once(recorder, publisher, published) -> None:
-    recorder.observe(m.TTFT, 0.5)
+    recorder.histogram(m.TTFT).append(0.5)
     publisher.publish()
-    recorder.observe(m.TTFT, 0.25)
+    recorder.histogram(m.TTFT).append(0.25)
     publisher.publish()
     [histogram] = published["cospec:time_to_first_token_seconds"]
     assert histogram.observed == [0.5, 0.25] and histogram.buckets == list(m.TTFT.buckets)
@@ -52,8 +52,7 @@ def test_every_observation_is_published_once(recorder, publisher, published) -> 
 
 def test_without_histograms_their_series_are_counters(recorder, publisher, published, monkeypatch) -> None:
     monkeypatch.delattr(pb_utils.MetricFamily, "HISTOGRAM")
-    for value in (0.0005, 0.06, 10_000.0):
-        recorder.observe(m.TTFT, value)
+    recorder.histogram(m.TTFT).extend((0.0005, 0.06, 10_000.0))
     publisher.publish()
     buckets = {metric.labels["le"]: metric.total for metric in published["cospec:time_to_first_token_seconds_bucket"]}
     assert (buckets["0.001"], buckets["0.04"], buckets["0.06"], buckets["2560"], buckets["+Inf"]) == (1, 1, 2, 2, 3)
@@ -66,12 +65,12 @@ def test_a_server_without_metrics_is_served_without_them(recorder, monkeypatch) 
         raise pb_utils.TritonModelException("metrics are disabled")
 
     monkeypatch.setattr(pb_utils.MetricFamily, "__init__", refuse)
-    recorder.count(m.ADMITTED)
+    recorder.counter(m.ADMITTED)
     Publisher(recorder, "orchestrator").close()
     assert pb_utils.Logger.lines[-1] == "orchestrator publishes no metrics: metrics are disabled"
 
 
 def test_metrics_that_are_switched_off_are_not_published(recorder, published) -> None:
-    recorder.count(m.ADMITTED)
+    recorder.counter(m.ADMITTED)
     Publisher(recorder, "orchestrator", enabled=False).close()
     assert not published

@@ -40,9 +40,7 @@ def test_tokens_and_requests_add_up(loop: RoundLoop, recorder: Recorder) -> None
 
 def test_every_request_has_its_latencies(loop: RoundLoop, recorder: Recorder) -> None:
     [sequence] = generate(loop, make_request(max_tokens=20, mode=routed(4)))
-    observed: dict[Metric, list[float]] = {}
-    for series, value in recorder.take_observations():
-        observed.setdefault(series.metric, []).append(value)
+    observed = {series.metric: list(recorder.take_observations(series)) for series in recorder.histograms()}
     [first], [latency], [per_token] = observed[m.TTFT], observed[m.LATENCY], observed[m.TPOT]
     assert first + sum(observed[m.INTER_CHUNK]) == pytest.approx(latency)
     assert per_token == pytest.approx((latency - first) / 19)
@@ -87,7 +85,7 @@ def test_promises_kept_and_broken_are_counted_by_class(loop: RoundLoop, recorder
 def test_a_cancelled_request_keeps_no_promise(loop: RoundLoop, recorder: Recorder) -> None:
     generate(loop, make_request(max_tokens=90, mode=OFF, slo=Slo(ttft=60.0, name="batch")), cancel=0)
     assert total(recorder, m.SLO_MISSED, "batch") == total(recorder, m.SUCCEEDED, "cancelled") == 1
-    assert not [series for series, _ in recorder.take_observations() if series.metric is m.LATENCY]
+    assert not recorder.histogram(m.LATENCY)
 
 
 class NoEngine:

@@ -37,16 +37,14 @@ class CountedVerifier:
 
     def __init__(self, engine: Verifier, recorder: Recorder, num_slots: int) -> None:
         self._engine = engine
-        self._recorder = recorder
-        recorder.expect(m.VERIFY_SEQUENCES, m.VERIFY_TOKENS)
-        for size in dict.fromkeys(map(size_range, range(1, num_slots + 1))):
-            recorder.count(m.VERIFY_BATCHES, 0, size)
+        self._sequences, self._tokens = recorder.counter(m.VERIFY_SEQUENCES), recorder.counter(m.VERIFY_TOKENS)
+        self._batches = recorder.counters(m.VERIFY_BATCHES, map(size_range, range(1, num_slots + 1)))
 
     def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
         if rows:
-            self._recorder.count(m.VERIFY_BATCHES, 1, size_range(len(rows)))
-            self._recorder.count(m.VERIFY_SEQUENCES, len(rows))
-            self._recorder.count(m.VERIFY_TOKENS, sum(len(row.context) + len(row.tree) for row in rows))
+            self._batches[size_range(len(rows))].value += 1
+            self._sequences.value += len(rows)
+            self._tokens.value += sum(len(row.context) + len(row.tree) for row in rows)
         return self._engine.verify(rows)
 
     def release(self, session_ids: Sequence[int]) -> None:

@@ -18,30 +18,33 @@ NO_CLASS = "request"  # of promises that a request brings itself
 
 
 class RoundMetrics:
-    """An `Observer`; times are seconds."""
+    """An `Observer`; times are seconds. Counters are at hand: a round of many requests counts a hundred times."""
 
     def __init__(
         self, recorder: Recorder, drafters: Rows[str], max_draft_tokens: int, slo_classes: Iterable[str] = ()
     ) -> None:
         self._recorder = recorder
-        self._positions = [str(position) for position in range(max_draft_tokens)]
-        recorder.expect(m.ADMITTED, m.FAILED, m.PROMPT_TOKENS, m.GENERATION_TOKENS)
-        recorder.expect(m.TTFT, m.TPOT, m.INTER_CHUNK, m.LATENCY, m.QUEUE_TIME)
-        recorder.expect(m.NUM_DRAFTS, m.NUM_DRAFT_TOKENS, m.NUM_ACCEPTED)
+        counter, counters, histogram = recorder.counter, recorder.counters, recorder.histogram
+        self._admitted, self._failed = counter(m.ADMITTED), counter(m.FAILED)
+        self._prompt_tokens, self._tokens = counter(m.PROMPT_TOKENS), counter(m.GENERATION_TOKENS)
+        self._rejected = counters(m.REJECTED, REASONS_TO_REJECT)
+        self._succeeded = counters(m.SUCCEEDED, REASONS_TO_FINISH)
+        classes = (NO_CLASS, *slo_classes)
+        self._attained, self._missed = counters(m.SLO_ATTAINED, classes), counters(m.SLO_MISSED, classes)
+        self._first, self._gaps, self._per_token = histogram(m.TTFT), histogram(m.INTER_CHUNK), histogram(m.TPOT)
+        self._latency, self._queued = histogram(m.LATENCY), histogram(m.QUEUE_TIME)
+        self._rounds = counters(m.ROUNDS, ("drafted", "plain"))
+        self._stages = counters(m.STAGE_SECONDS, ("draft", "verify"))
+        self._drafts, self._draft_tokens = counter(m.NUM_DRAFTS), counter(m.NUM_DRAFT_TOKENS)
+        self._accepted = counter(m.NUM_ACCEPTED)
+        self._accepted_at = list(counters(m.ACCEPTED_AT, map(str, range(max_draft_tokens))).values())
+        self._proposed, self._agreed = counters(m.DRAFTER_TOKENS, drafters), counters(m.DRAFTER_ACCEPTED, drafters)
+        self._calls, self._call_seconds = counters(m.DRAFTER_CALLS, drafters), counters(m.DRAFTER_SECONDS, drafters)
+        self._call_failures = counters(m.DRAFTER_FAILURES, drafters)
         methods = [method.value for method in Method if method is not Method.AUTO]
-        for metrics, values in (
-            ([m.REJECTED], REASONS_TO_REJECT),
-            ([m.SUCCEEDED], REASONS_TO_FINISH),
-            ([m.ROUNDS], ("drafted", "plain")),
-            ([m.STAGE_SECONDS], ("draft", "verify")),
-            ([m.ACCEPTED_AT], self._positions),
-            ([m.DRAFTER_TOKENS, m.DRAFTER_ACCEPTED, m.DRAFTER_CALLS, m.DRAFTER_SECONDS, m.DRAFTER_FAILURES], drafters),
-            ([m.SLO_ATTAINED, m.SLO_MISSED], (NO_CLASS, *slo_classes)),
-            ([m.PLANS, m.PLANNED_DEPTH, m.PLANNED_DRAFTERS], methods),
-        ):
-            for metric in metrics:
-                for value in values:
-                    recorder.count(metric, 0, value)
+        self._plans, self._depths = counters(m.PLANS, methods), counters(m.PLANNED_DEPTH, methods)
+        self._asked = counters(m.PLANNED_DRAFTERS, methods)
+        self._undrafted = self._plans[Method.OFF.value]
 
     def watch(self, pool: RequestPool) -> None:
         self._recorder.watch(m.RUNNING, lambda: pool.num_active)
@@ -49,74 +52,76 @@ class RoundMetrics:
 
     def rejected(self, reason: str) -> None:
         """`reason` is one of `REASONS_TO_REJECT`."""
-        self._recorder.count(m.REJECTED, 1, reason)
+        self._rejected[reason].value += 1
 
     def admitted(self, sequence: Sequence) -> None:
-        self._recorder.count(m.ADMITTED)
-        self._recorder.count(m.PROMPT_TOKENS, len(sequence.request.prompt))
+        self._admitted.value += 1
+        self._prompt_tokens.value += len(sequence.request.prompt)
 
     def planned(self, plans: Rows[Plan]) -> None:
-        for plan in plans:
-            method = plan.method.value if plan.drafters else Method.OFF.value
-            self._recorder.count(m.PLANS, 1, method)
-            self._recorder.count(m.PLANNED_DEPTH, plan.depth, method)
-            self._recorder.count(m.PLANNED_DRAFTERS, len(plan.drafters), method)
+        drafting = [plan for plan in plans if plan.drafters]
+        self._undrafted.value += len(plans) - len(drafting)
+        for plan in drafting:
+            method = plan.method.value
+            self._plans[method].value += 1
+            self._depths[method].value += plan.depth
+            self._asked[method].value += len(plan.drafters)
 
     def answered(self, drafter: str, rows: Rows[DraftRow], asked: float, now: float) -> None:
-        self._recorder.count(m.DRAFTER_CALLS, 1, drafter)
-        self._recorder.count(m.DRAFTER_SECONDS, now - asked, drafter)
+        self._calls[drafter].value += 1
+        self._call_seconds[drafter].value += now - asked
 
     def failed(self, drafter: str) -> None:
-        self._recorder.count(m.DRAFTER_FAILURES, 1, drafter)
+        self._call_failures[drafter].value += 1
 
     def gained(self, sequence: Sequence, draft: Draft, result: VerifyResult, num_tokens: int, now: float) -> None:
-        self._recorder.count(m.GENERATION_TOKENS, num_tokens)
+        self._tokens.value += num_tokens
         if sequence.last_token_at is None:
-            self._recorder.observe(m.TTFT, now - sequence.submitted_at)
+            self._first.append(now - sequence.submitted_at)
         else:
-            self._recorder.observe(m.INTER_CHUNK, now - sequence.last_token_at)
+            self._gaps.append(now - sequence.last_token_at)
         if draft.nodes:
             self._count_draft(draft, result.path)
 
     def round_ended(self, group: Rows[Sequence], drafts: Rows[Draft], moments: Moments) -> None:
         _, drafting, verifying, ended = moments
-        self._recorder.count(m.ROUNDS, 1, "drafted" if any(map(len, drafts)) else "plain")
-        self._recorder.count(m.STAGE_SECONDS, verifying - drafting, "draft")
-        self._recorder.count(m.STAGE_SECONDS, ended - verifying, "verify")
+        self._rounds["drafted" if any(draft.nodes for draft in drafts) else "plain"].value += 1
+        self._stages["draft"].value += verifying - drafting
+        self._stages["verify"].value += ended - verifying
 
     def ended(self, sequence: Sequence) -> None:
         if sequence.request.slo.promises:
             kept = answered(sequence) and all(sequence.statistics.slo_met.values())
-            self._recorder.count(m.SLO_ATTAINED if kept else m.SLO_MISSED, 1, sequence.request.slo.name or NO_CLASS)
+            (self._attained if kept else self._missed)[sequence.request.slo.name or NO_CLASS].value += 1
         if sequence.finish is None:
-            self._recorder.count(m.FAILED)
+            self._failed.value += 1
             return
-        self._recorder.count(m.SUCCEEDED, 1, sequence.finish.reason)
+        self._succeeded[sequence.finish.reason].value += 1
         if sequence.started_at is not None:
-            self._recorder.observe(m.QUEUE_TIME, sequence.started_at - sequence.submitted_at)
+            self._queued.append(sequence.started_at - sequence.submitted_at)
         if answered(sequence):
             self._observe_latency(sequence)
 
     def _observe_latency(self, sequence: Sequence) -> None:
         assert sequence.first_token_at is not None and sequence.last_token_at is not None
-        self._recorder.observe(m.LATENCY, sequence.last_token_at - sequence.submitted_at)
+        self._latency.append(sequence.last_token_at - sequence.submitted_at)
         if sequence.num_output_tokens > 1:
             decoding = sequence.last_token_at - sequence.first_token_at
-            self._recorder.observe(m.TPOT, decoding / (sequence.num_output_tokens - 1))
+            self._per_token.append(decoding / (sequence.num_output_tokens - 1))
 
     def _count_draft(self, draft: Draft, path: Rows[int]) -> None:
-        recorder, nodes = self._recorder, [draft.fused.nodes[index] for index in draft.nodes]
-        recorder.count(m.NUM_DRAFTS)
-        recorder.count(m.NUM_DRAFT_TOKENS, len(nodes))
-        recorder.count(m.NUM_ACCEPTED, len(path))
-        for position in self._positions[: len(path)]:
-            recorder.count(m.ACCEPTED_AT, 1, position)
+        nodes = [draft.fused.nodes[index] for index in draft.nodes]
+        self._drafts.value += 1
+        self._draft_tokens.value += len(nodes)
+        self._accepted.value += len(path)
+        for at in self._accepted_at[: len(path)]:
+            at.value += 1
         for node in nodes:
             for drafter in node.voices:
-                recorder.count(m.DRAFTER_TOKENS, 1, drafter)
+                self._proposed[drafter].value += 1
         for index in path:
             for drafter in nodes[index].voices:
-                recorder.count(m.DRAFTER_ACCEPTED, 1, drafter)
+                self._agreed[drafter].value += 1
 
 
 def answered(sequence: Sequence) -> bool:

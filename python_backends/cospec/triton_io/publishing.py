@@ -23,6 +23,7 @@ class Publisher:
         """`model`: whose process this is."""
         self._recorder = recorder
         self._model = model
+        self._own_seconds = recorder.counter(OWN_SECONDS, model)
         self._families: dict[str, pb_utils.MetricFamily] = {}  # they must outlive their metrics
         self._published: dict[Series, float] = {}
         self._counters: dict[Series, pb_utils.Metric] = {}
@@ -44,10 +45,10 @@ class Publisher:
             self._count(series, total)
         for series, value in self._recorder.readings():
             self._set(series, value)
-        for series in self._recorder.expected_observations():
-            self._histogram(series)
-        for series, value in self._recorder.take_observations():
-            self._histogram(series).observe(value)
+        for series in self._recorder.histograms():
+            histogram = self._histogram(series)
+            for value in self._recorder.take_observations(series):
+                histogram.observe(value)
 
     def _run(self) -> None:
         while not self._closing.wait(INTERVAL) and self._try_to_publish():
@@ -60,7 +61,7 @@ class Publisher:
         except Exception as error:  # metrics are not worth a request
             pb_utils.Logger.log_warn(f"{self._model} publishes no metrics: {error}")
             return False
-        self._recorder.count(OWN_SECONDS, time.thread_time() - before, self._model)
+        self._own_seconds.value += time.thread_time() - before
         return True
 
     def _count(self, series: Series, total: float) -> None:
