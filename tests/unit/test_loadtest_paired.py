@@ -7,6 +7,7 @@ import pytest
 from loadtests import paired
 from loadtests.bench_plan import OFF, Cell
 from loadtests.metrics import Summary
+from loadtests.metrics_cost import serving_seconds
 from loadtests.paired import PairedRates, PairPlan, as_markdown, measure_pair
 
 
@@ -29,3 +30,8 @@ def test_the_table_has_the_median_of_ratios_of_pairs() -> None:
     assert (
         as_markdown([rates], "BLS", "gRPC").splitlines()[-1] == "| auto | 8 | 90 | 100 | 0.900 (0.500 to 1.100) | no |"
     )
+
+
+def test_the_time_that_a_server_has_served_is_all_its_cells_and_the_warm_up() -> None:
+    rates = PairedRates("auto", 8, (100.0, 50.0), (1.0, 1.0), same_texts=True)
+    assert serving_seconds([rates], PairPlan(repeats=2, max_tokens=10, requests={8: 20})) == (2 + 4) * 3 / 2
