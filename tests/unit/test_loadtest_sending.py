@@ -14,6 +14,7 @@ from cospec_client import Client, CospecError, InvalidRequest, RequestTimeout, S
 from cospec_client.transport import Outputs
 
 from loadtests.bad_input import BadInput
+from loadtests.generator import connection
 from loadtests.generator.connection import bare_address, model_inputs, promises_of
 from loadtests.generator.http_transport import HttpTransport
 from loadtests.generator.load import Load
@@ -162,11 +163,10 @@ class Generate(BaseHTTPRequestHandler):
     """Triton's two ways to generate, enough of them to speak with."""
 
     protocol_version = "HTTP/1.1"
+    inputs = b'{"inputs": [{"name": "speculation"}]}'
 
     def do_GET(self) -> None:
-        self._answer(
-            200 if self.path.endswith(("ready", "orchestrator")) else 404, b'{"inputs": [{"name": "speculation"}]}'
-        )
+        self._answer(200 if self.path.endswith(("ready", "orchestrator")) else 404, self.inputs)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -231,3 +231,14 @@ def test_a_server_is_asked_what_it_is_before_any_load(address: str) -> None:
     for protocol, kind in (("grpc", "gRPC"), ("http", "HTTP")):
         with pytest.raises(BadInput, match=f"no server answers {kind} at localhost:1: "):
             model_inputs(Plan(protocol=protocol), "localhost:1")
+
+
+def test_a_server_without_our_model_or_with_another_of_its_name_is_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Generate, "inputs", b'{"inputs": [{"name": "text_input"}]}')
+    with pytest.raises(BadInput, match="is not CoSpec's: it has no input 'speculation'"):
+        model_inputs(Plan(protocol="http"), address)
+    monkeypatch.setattr(connection, "MODEL", "nowhere")
+    with pytest.raises(BadInput, match="has no model 'nowhere' that is ready"):
+        model_inputs(Plan(protocol="http"), address)
