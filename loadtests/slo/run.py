@@ -67,11 +67,10 @@ def measure(plan: Plan, ready: Ready, workers: int = 1, baseline: Mapping[str, A
         plan = replace(plan, characters_per_token=round(ready.alone.characters_per_token, 3))
     started = time.strftime("%Y-%m-%d %H:%M:%S %z")
     before, used = scrape(ready.addresses.metrics), _processor_seconds()
-    generated = generate(plan, ready.addresses, workers)
+    records = generate(plan, ready.addresses, workers)
     grown = changes(before, scrape(ready.addresses.metrics))
     generator = {
         "workers": workers,
-        "priority": generated.priority,
         "processor_seconds": round(_processor_seconds() - used, 2),
     }
     facts = {
@@ -81,7 +80,7 @@ def measure(plan: Plan, ready: Ready, workers: int = 1, baseline: Mapping[str, A
         "alone": asdict(ready.alone),
         "server_metrics": grown,
     }
-    return outcome_of(generated.records, plan, facts, baseline)
+    return outcome_of(records, plan, facts, baseline)
 
 
 def _processor_seconds() -> float:
