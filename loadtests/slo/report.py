@@ -101,8 +101,7 @@ def facts_table(result: Mapping[str, Any]) -> Rows:
     settings, machine = result.get("settings"), result["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items() if number)
     plan = ", ".join(f"{name} {value}" for name, value in result["plan"].items() if value != "")
-    return [
-        ["what", ""],
+    rows = [
         ["plan", plan],
         [
             "settings",
@@ -117,6 +116,7 @@ def facts_table(result: Mapping[str, Any]) -> Rows:
         ],
         ["requests", f"{result['requests']} counted, {result['warm_up_requests']} of warm-up left out"],
     ]
+    return [["what", ""], *(row for row in rows if row[1])]
 
 
 def _pairs(name: str, value: str, amounts: Mapping[str, float]) -> Rows:
