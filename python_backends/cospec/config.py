@@ -72,6 +72,7 @@ class SpeculationSettings:
 @dataclass(frozen=True)
 class ServingSettings:
     max_requests: int = between(1, 100_000, 256)
+    admission: str = one_of(("at_once", "wait"), "at_once")
     default_max_tokens: int = between(1, 1_000_000, 128)
     plain_tokens_per_call: int = between(1, 64, 4)
     max_group_size: int = between(1, 4096, 64)

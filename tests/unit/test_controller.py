@@ -65,7 +65,7 @@ def test_a_round_that_would_take_too_long_drafts_less() -> None:
 
 def test_a_request_behind_its_promise_drafts_where_others_do_not() -> None:
     chances = [0.45] * 33
-    behind = [Outlook(0.45, 12, 60, needed=6.0)] + [Outlook(0.45, 12, 60)] * 32
+    behind = [Outlook(0.45, 12, 60, behind=1.0, pace=12.0)] + [Outlook(0.45, 12, 60)] * 32
     late = Occasion(behind, VerifyWork(33, 33, 100), 5, 4)
     calm, urgent = Adaptive().decide(occasion(chances), COSTLY), Adaptive().decide(late, COSTLY)
     assert not calm.drafts or urgent.depths[0] >= calm.depths[0]

@@ -44,3 +44,8 @@ def test_a_promise_is_served_before_what_is_more_probable() -> None:
     claims = [Claim(chain(0.9, 0.9), 9, whole=False), Claim(chain(0.4, 0.4), 9, whole=False, needed=1.3)]
     never = lambda certain, hoped: -np.arange(len(hoped))  # noqa: E731
     assert select(claims, 99, never) == [[], [0]]
+
+
+def test_a_promise_that_cannot_be_kept_is_not_paid_for() -> None:
+    hopeless = Claim(chain(0.4, 0.4), 9, whole=False, needed=5.0)
+    assert select([hopeless], 99, lambda certain, hoped: -np.arange(len(hoped))) == [[]]

@@ -23,6 +23,8 @@ GAIN = 1.05  # times the plain rate: less is not worth the risk
 URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
+LENIENCE = 0.02  # share of promises
+GIVEN_UP = 6.0  # tokens behind a promised pace
 LEEWAY = 2  # times the depth that is best on average
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
@@ -35,7 +37,13 @@ class Outlook:
     deepest: int  # draft tokens that it could use; 0: it must not draft
     remaining: int  # output tokens that it may still bring
     unread: int = 0  # tokens that its drafter would have to read first
-    needed: float = 0.0  # tokens that its SLO asks of this round
+    behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
+    pace: float = 0.0  # tokens per second that were promised; 0: none
+
+    def needed(self, seconds: float) -> float:
+        """Tokens that its SLO asks of a round of so many seconds; infinitely few without one."""
+        return self.behind + self.pace * seconds if self.pace else -math.inf
+
     forced: bool = False  # the caller wants drafts, whatever they cost
     decoding: bool = True  # else its prompt is being read
 
@@ -87,15 +95,16 @@ class Adaptive:
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
         hopes = _Hopes(occasion, costs)
         plain = hopes.plain
+        limit = occasion.seconds if hopes.plain_seconds <= occasion.seconds else math.inf  # it is late either way
         price, best, best_rate = plain, None, 0.0
         for _ in range(ITERATIONS):
             depths = hopes.depths_at(price)
             if not depths.any():
                 break
             rate, seconds = hopes.outcome(depths)
-            if seconds > occasion.seconds:
+            if seconds > limit:
                 price *= HURRY
-            elif rate <= best_rate or hopes.typical_gain(depths, rate * occasion.trust) < 1:
+            elif rate <= best_rate or not hopes.are_fair(depths, rate * occasion.trust, seconds):
                 break
             else:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
@@ -112,6 +121,9 @@ class _Hopes:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
         self.plain = plain_rate(occasion, costs)
+        self.plain_seconds = costs.verify_seconds(replace(occasion.verify, steps=1)) + costs.between_seconds(
+            len(outlooks)
+        )
         self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._forced = np.asarray([outlook.forced for outlook in outlooks])
@@ -120,7 +132,7 @@ class _Hopes:
         steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
-        needed = np.asarray([outlook.needed for outlook in outlooks])
+        needed = np.asarray([outlook.needed(self.plain_seconds) for outlook in outlooks])
         late = needed > 1 + self._gains[:, -1]  # more than a round can bring: others' promises can still be kept
         urgent = 1 + self._gains[:, :-1] < np.where(late, 0.0, needed)[:, None]
         self._worth = _from_zero(reaches * np.where(urgent, URGENT, 1.0))
@@ -149,14 +161,26 @@ class _Hopes:
         together = replace(whole, tokens=whole.tokens + nodes)
         return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
 
-    def typical_gain(self, depths: NDArray[np.int64], rate: float) -> float:
-        """How many times as fast as without drafts the sequences become, in the geometric mean: what most of them lose
-        is not made up for by what a few win. Infinite where drafts are forced."""
+    def are_fair(self, depths: NDArray[np.int64], rate: float, seconds: float) -> bool:
+        """What most of them lose is not made up for by what a few win, nor a broken promise by a higher rate."""
         if self._forced.any():
-            return math.inf
-        tokens = (1 + self._gains[np.arange(len(depths)), depths])[self._decoding]
-        evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
-        return float(rate / self.plain * evenness)
+            return True
+        tokens = 1 + self._gains[np.arange(len(depths)), depths]
+        decoding = tokens[self._decoding]
+        evenness = np.exp(np.log(decoding).mean()) / decoding.mean()
+        plain = np.full(len(depths), float(self._occasion.plain_steps))
+        kept, kept_plain = (
+            self._kept(tokens, seconds),
+            self._kept(plain, self._occasion.plain_steps * self.plain_seconds),
+        )
+        return bool(rate * evenness >= self.plain and kept >= kept_plain - LENIENCE * len(depths))
+
+    def _kept(self, tokens: Floats, seconds: float) -> float:
+        """Promises of a pace, each as far as it is kept; those long broken do not count."""
+        outlooks = self._occasion.outlooks
+        needed = np.asarray([max(outlook.needed(seconds), 1e-9) for outlook in outlooks])
+        promised = np.asarray([outlook.pace > 0 and outlook.behind < GIVEN_UP for outlook in outlooks])
+        return float((np.minimum(tokens / needed, 1.0) * promised).sum())
 
     def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
         step, verify = self._prices(int((depths > 0).sum()))

@@ -41,7 +41,7 @@ def choose_group(waiting: Sequence[Candidate], seconds_of: Seconds, limits: Limi
     for window in _windows(waiting, by_length, first, limits.requests):
         group = [waiting[index] for index in window]
         tokens = sum(candidate.verify_tokens for candidate in group)
-        seconds = seconds_of(len(group), tokens, max(candidate.length for candidate in group))
+        seconds = _seconds(group, seconds_of)
         fits = tokens <= limits.verify_tokens and seconds <= limits.seconds
         cost = seconds / len(group) + limits.seconds_per_verify_token * tokens
         if fits and cost < least:
@@ -50,14 +50,19 @@ def choose_group(waiting: Sequence[Candidate], seconds_of: Seconds, limits: Limi
 
 
 def _keeping_promises(waiting: Sequence[Candidate], first: int, group: list[int], seconds_of: Seconds) -> list[int]:
-    """Without those to whom nothing is promised, where they would make the others late."""
+    """Without those to whom nothing is promised, where they alone would make the others late."""
     promised = [index for index in group if _is_promised(waiting[index])]
     if not promised or len(promised) == len(group):
         return group
-    tokens = sum(waiting[index].verify_tokens for index in group)
-    seconds = seconds_of(len(group), tokens, max(waiting[index].length for index in group))
-    late = seconds > min(waiting[index].slack for index in promised)
-    return sorted({first, *promised}) if late else group
+    alone = sorted({first, *promised})
+    deadline = min(waiting[index].slack for index in promised)
+    together, fewer = (_seconds([waiting[index] for index in chosen], seconds_of) for chosen in (group, alone))
+    return alone if fewer <= deadline < together else group
+
+
+def _seconds(group: Sequence[Candidate], seconds_of: Seconds) -> float:
+    tokens = sum(candidate.verify_tokens for candidate in group)
+    return seconds_of(len(group), tokens, max(candidate.length for candidate in group))
 
 
 def _is_promised(candidate: Candidate) -> bool:

@@ -68,8 +68,8 @@ class Planner:
         self._settings = settings
         self._policy = policy
 
-    def outlook(self, sequence: Sequence, common_chance: float, needed: float) -> Outlook:
-        """`common_chance`: acceptance of all sequences; `needed`: tokens that its SLO asks of the round."""
+    def outlook(self, sequence: Sequence, common_chance: float, now: float) -> Outlook:
+        """`common_chance`: acceptance of all sequences; `now`: on the round loop's clock."""
         mode = sequence.request.speculation
         held = max(sequence.drafter_lengths.values(), default=0)
         return Outlook(
@@ -77,7 +77,8 @@ class Planner:
             deepest=self.deepest(sequence),
             remaining=sequence.num_remaining_tokens,
             unread=max(0, len(sequence.tokens) - held - 1),
-            needed=needed,
+            behind=sequence.progress_at(now).needed(0.0),
+            pace=0.0 if not sequence.num_output_tokens else 1 / sequence.request.slo.tpot,
             forced=mode.method not in (Method.AUTO, Method.OFF),
             decoding=sequence.num_unread == 1,
         )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 
+from cospec.speculation.admission import Admission, AtOnce
 from cospec.speculation.sequence import Sequence
 
 Choose = Callable[[Rows[Sequence]], list[int]]  # ready sequences, the longest waiting first -> which to take
@@ -15,9 +16,21 @@ PATIENCE = 30.0  # seconds
 class RequestPool:
     """At most `max_active` sequences hold sessions at a time; of the rest, the one goes on that is due the soonest."""
 
-    def __init__(self, max_requests: int, max_active: int, clock: Callable[[], float]) -> None:
-        """`clock`: seconds."""
+    def __init__(
+        self,
+        max_requests: int,
+        max_active: int,
+        clock: Callable[[], float],
+        admission: Admission | None = None,
+        has_room: Callable[[Rows[Sequence]], bool] = lambda sequences: True,
+        lead: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`clock`: seconds; `admission`: at once, unless another policy is given; `has_room`: whether so many can be
+        served together without a promise being broken; `lead`: seconds from a session to the first token."""
         self._clock = clock
+        self._admission = admission or AtOnce()
+        self._has_room = has_room
+        self._lead = lead
         self._max_requests = max_requests
         self._max_active = max_active
         self._waiting: list[Sequence] = []
@@ -45,6 +58,7 @@ class RequestPool:
 
     def add(self, sequence: Sequence) -> None:
         self._waiting.append(sequence)
+        self._admission.arrived(self._clock())
         self._news.set()
 
     def put_back(self, sequence: Sequence) -> None:
@@ -71,14 +85,30 @@ class RequestPool:
 
     def _admit(self) -> bool:
         """Whether anything is ready."""
-        while self._waiting and self._num_active < self._max_active:
-            due = [self._due(sequence) for sequence in self._waiting]
-            self._ready.append(self._waiting.pop(due.index(min(due))))
+        released = self._releases()
+        while released and self._waiting and self._num_active < self._max_active:
+            candidate = min(self._waiting, key=self._due)
+            if not self._may_join(candidate):
+                break
+            self._waiting.remove(candidate)
+            self._ready.append(candidate)
             self._num_active += 1
         return bool(self._ready)
+
+    def _may_join(self, candidate: Sequence) -> bool:
+        patient = self._clock() - candidate.submitted_at < PATIENCE
+        return not self._num_active or not patient or self._has_room([*self._ready, candidate])
+
+    def _releases(self) -> bool:
+        if not self._waiting:
+            return False
+        now = self._clock()
+        held = now - min(sequence.submitted_at for sequence in self._waiting)
+        due = min(sequence.submitted_at + sequence.request.slo.ttft for sequence in self._waiting) - now
+        return self._admission.releases(len(self._waiting), self._num_active, now, held, due)
 
     def _due(self, sequence: Sequence) -> float:
         """When its first token should come. Too late for its promise, it lets those go first whose can still be kept,
         but not for ever; with none, it is as patient as that."""
         due = sequence.submitted_at + min(sequence.request.slo.ttft, PATIENCE)
-        return due if self._clock() <= due else due + PATIENCE
+        return due if self._clock() + self._lead() <= due else due + PATIENCE

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from cospec.config import Settings
+from cospec.speculation.admission import Admission, AtOnce, Wait
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.cost_model import VerifyWork
 from cospec.speculation.drafter_pool import DrafterPool
@@ -66,9 +67,20 @@ class RoundLoop:
         self._clock = clock
         self._busy_clock = busy_clock
         self._log_warning = log_warning
-        self.pool = RequestPool(settings.serving.max_requests, settings.engine.verifier.num_slots, clock)
+        self.pool = RequestPool(
+            settings.serving.max_requests,
+            settings.engine.verifier.num_slots,
+            clock,
+            self._make_admission(),
+            self.steering.has_room,
+            lambda: self.steering.lead,
+        )
         self._ended_at: float | None = None  # of the latest round
         self._releases: set[asyncio.Task[None]] = set()
+
+    def _make_admission(self) -> Admission:
+        waits = self._settings.serving.admission == "wait"
+        return Wait(lambda: self.steering.latest_seconds) if waits else AtOnce()
 
     def submit(self, session_id: int, request: GenerationRequest, decode: Decode) -> Sequence:
         """`session_id` is unique among live requests."""
@@ -214,6 +226,8 @@ class RoundLoop:
             sequence.read_piece(piece)
         elif result.status is Status.OK:
             self._learn(sequence, draft, result)
+            if sequence.first_token_at is None and sequence.started_at is not None:
+                self.steering.observe_first_token(now - sequence.started_at)
             before = sequence.num_output_tokens
             sequence.accept(result, draft, self._end_tokens)
             self._observer.gained(sequence, draft, result, sequence.num_output_tokens - before, now)

@@ -47,7 +47,9 @@ def _certain(claim: Claim, ranked: list[Ranked]) -> list[Ranked]:
     if claim.whole:
         return list(ranked)
     hoped, count = 1.0, 0
-    while hoped < claim.needed and count < len(ranked):
+    while hoped < claim.needed:
+        if count == len(ranked):
+            return []  # what cannot be kept is not paid for
         hoped += ranked[count][0]
         count += 1
     return ranked[:count]

@@ -31,7 +31,12 @@ from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.track_record import TrackRecord
 
 LEAST_PIECE = 16  # tokens of a prompt that are read at once
+LEAST_SHARE = 0.25  # of a round's time, for prompts, whatever is promised to those who decode
+OVERLOADED = 0.25  # of the promises broken: there is no time to win for them, and prompts must be read
 TYPICAL_DEPTH = 4
+TYPICAL_CONTEXT = 256  # tokens
+PACE_MEMORY = 0.9  # of earlier rounds, a round later
+ROOM = 0.7  # of a promised pace: rounds vary
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class Steering:
         self._num_drafters = num_drafters
         self._clock = clock
         self._record = TrackRecord()
-        self._latest_seconds = 0.0  # of a round
+        self.lead = 0.0  # seconds from a session to the first token, lately
+        self._hurry = 1.0  # seconds a token of a sequence, to those of plain decoding alone, lately
+        self.latest_seconds = 0.0  # of a round
 
     def choose_group(self, ready: Rows[Sequence], share: int) -> list[int]:
         """`share`: sequences that a group may have, for every stage to have work."""
@@ -83,6 +90,11 @@ class Steering:
             ready[index].passed_over += 1
         return chosen
 
+    def has_room(self, sequences: Rows[Sequence]) -> bool:
+        """Whether so many together keep the pace that was promised to any of them, if one alone would."""
+        promised = [each.request.slo.tpot for each in sequences if self._pace(1) <= each.request.slo.tpot]
+        return self._pace(len(sequences)) <= ROOM * min(promised, default=math.inf)
+
     def budgets(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Budget]:
         """`pieces`: tokens of each sequence that the verifier reads before its draft."""
         now = self._clock()
@@ -93,7 +105,12 @@ class Steering:
             decision = controller.decide(occasion, self.costs)
             for place, depth, outlook in zip(places, decision.depths, occasion.outlooks, strict=True):
                 budgets[place] = Budget(
-                    depth, decision.stop_below, decision.price, decision.promised, outlook.needed, controller.chains
+                    depth,
+                    decision.stop_below,
+                    decision.price,
+                    decision.promised,
+                    outlook.needed(self.latest_seconds),
+                    controller.chains,
                 )
         return [budgets[place] for place in range(len(group))]
 
@@ -137,14 +154,35 @@ class Steering:
         sequence.acceptance.observe(accepted, draft.deepest)
         self._common.observe(accepted, draft.deepest)
 
+    def observe_first_token(self, seconds: float) -> None:
+        """From a session to the first token."""
+        self.lead += (1 - PACE_MEMORY) * (seconds - self.lead)
+
     def observe_round(self, facts: Facts) -> None:
         if facts.drafted is None:
             self._common.forget()
         else:
             self.costs.observe_draft(facts.drafted, facts.drafting)
         self._observe_promise(facts)
+        self._observe_pace(facts)
         self.costs.observe_verify(facts.work, facts.verifying)
-        self._latest_seconds = facts.drafting + facts.verifying
+        self.latest_seconds = facts.drafting + facts.verifying
+
+    def _observe_pace(self, facts: Facts) -> None:
+        if facts.decoding and facts.tokens:
+            seconds = facts.drafting + facts.verifying + self.costs.between_seconds(facts.work.rows)
+            pace = seconds * facts.decoding / facts.tokens
+            found = pace / self._plain_pace(facts.work.rows)
+            self._hurry += (1 - PACE_MEMORY) * (found - self._hurry)
+
+    def _pace(self, rows: int) -> float:
+        """Seconds a token of each of so many sequences, as rounds have lately been."""
+        return self._hurry * self._plain_pace(rows)
+
+    def _plain_pace(self, rows: int) -> float:
+        steps = self._settings.serving.plain_tokens_per_call
+        work = VerifyWork(rows, rows, TYPICAL_CONTEXT, steps)
+        return (self.costs.verify_seconds(work) + self.costs.between_seconds(rows)) / steps
 
     def _observe_promise(self, facts: Facts) -> None:
         work = facts.work
@@ -162,7 +200,7 @@ class Steering:
         return drafting + self.costs.verify_seconds(work)
 
     def _occasion(self, group: Rows[Sequence], pieces: Rows[int], now: float) -> Occasion:
-        outlooks = [self._planner.outlook(each, self._common.chance, self._needed(each, now)) for each in group]
+        outlooks = [self._planner.outlook(each, self._common.chance, now) for each in group]
         promised = [each for each in group if each.request.slo.promises]
         return Occasion(
             outlooks=outlooks,
@@ -173,14 +211,11 @@ class Steering:
             seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
         )
 
-    def _needed(self, sequence: Sequence, now: float) -> float:
-        promises = sequence.request.slo.promises
-        return sequence.progress_at(now).needed(self._latest_seconds) if promises else 0.0
-
     def _hoped(self, sequence: Sequence) -> float:
         """Tokens of its next round, roughly."""
-        chance = sequence.acceptance.chance(self._common.chance)
-        return 1 / (1 - chance) if sequence.last_draft_size else 1.0
+        if not sequence.last_draft_size:
+            return float(self._settings.serving.plain_tokens_per_call)
+        return 1 / (1 - sequence.acceptance.chance(self._common.chance))
 
     def _round_seconds(self, rows: int, tokens: int, longest: int) -> float:
         verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest))
@@ -193,11 +228,13 @@ class Steering:
         """That a round reads beside decoding: what the decoding requests' promises allow, and else a share of it."""
         decoding = [sequence for sequence in group if sequence.num_unread == 1]
         work = _verify_work(decoding, [1] * len(decoding))
-        base = max(self._latest_seconds, self.costs.verify_seconds(work))
+        base = max(self.latest_seconds, self.costs.verify_seconds(work))
         share, now = self._settings.serving.prefill_share, self._clock()
         slacks = [each.progress_at(now).slack(self._hoped(each)) for each in decoding if each.request.slo.promises]
         limit = round_limit(slacks)
-        extra = share / (1 - share) * base if math.isinf(limit) else max(0.0, limit - base)
+        broken = sum(slack <= base for slack in slacks) / max(1, len(decoding))
+        unhurried = math.isinf(limit) or broken > OVERLOADED
+        extra = share / (1 - share) * base if unhurried else max(LEAST_SHARE * base, limit - base)
         few, many = self.costs.verify_seconds_of(work, work.tokens + np.asarray([16, 272]))
         a_token = max(1e-6, float(many - few) / 256)
         return max(LEAST_PIECE, int(extra / a_token))
