@@ -147,6 +147,20 @@ def test_a_replica_that_hangs_costs_one_deadline_and_then_nothing() -> None:
     run(scenario)
 
 
+def test_a_call_that_fails_ends_no_other_call_before_its_time() -> None:
+    """A cancelled call would look like a cancelled round, and no round would follow."""
+
+    async def scenario(remote: RemoteDrafter, servers: list[DrafterServer]) -> None:
+        servers[0].delay = 60.0
+        first = asyncio.ensure_future(remote.draft([row(1)]))
+        await asyncio.sleep(DEADLINE / 2)
+        second = asyncio.ensure_future(remote.draft([row(2)]))
+        results = await asyncio.gather(first, second, return_exceptions=True)
+        assert [type(result) for result in results] == [CalleeError, CalleeError]
+
+    run(scenario, num_replicas=1)
+
+
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [

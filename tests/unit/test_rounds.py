@@ -7,7 +7,7 @@ import pytest
 from cospec.config import CONTROLLERS
 from cospec.speculation.request import Method, SpeculationMode
 from cospec.speculation.sequence import Sequence
-from cospec.speculation.types import VerifyResult, VerifyRow
+from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from scripted import ScriptedDrafter, ScriptedVerifier
 from scripted_rounds import (
     AUTO,
@@ -119,6 +119,18 @@ def test_a_failing_verifier_is_tried_again_and_then_ends_the_request_with_its_er
     )
     [sequence] = generate(loop, make_request())
     assert sequence.error is not None and "verifier failed" in str(sequence.error)
+
+
+class CancelledDrafter(ScriptedDrafter):
+    async def draft(self, rows: Tokens[DraftRow]) -> list[DraftResult]:
+        raise asyncio.CancelledError
+
+
+def test_a_drafter_whose_call_is_cancelled_costs_no_token() -> None:
+    loop = make_loop(ScriptedVerifier(counting), {"a": CancelledDrafter(counting)})
+    [sequence] = generate(loop, make_request(mode=routed(4)))
+    assert output(sequence) == expected((1, 2, 3), 20)
+    assert sequence.statistics.missing["a"] > 0
 
 
 def test_a_failing_drafter_costs_no_token() -> None:

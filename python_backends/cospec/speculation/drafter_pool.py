@@ -79,10 +79,10 @@ class DrafterPool:
             return None
         try:
             return call.result()
-        except CalleeError as error:
+        except (CalleeError, asyncio.CancelledError) as error:  # nobody here cancels: its transport has
             self._resting_until[name] = self._clock() + REST_SECONDS
             self._observer.failed(name)
-            self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error}")
+            self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error or 'its call was cancelled'}")
             return None
 
     def _hear_late(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> None:

@@ -48,6 +48,7 @@ class Replica:
         self._client: InferenceServerClient | None = None
         self._pause = FIRST_PAUSE
         self._probing: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def call(self, inputs: Arrays, headers: dict[str, str] | None = None) -> Arrays:
         """Raises `CalleeError`, after which it is down."""
@@ -80,6 +81,11 @@ class Replica:
         if self._client is not None:
             await self._client.close()
 
+    async def _close_later(self, client: InferenceServerClient) -> None:
+        """When its last call has met its deadline: closing cancels calls, and whoever awaits one with them."""
+        await asyncio.sleep(2 * self._deadline)
+        await client.close()
+
     def _connect(self) -> InferenceServerClient:
         return InferenceServerClient(self.url, creds=self._credentials, keepalive_options=KEEPALIVE)
 
@@ -89,7 +95,7 @@ class Replica:
     async def _probe(self) -> None:
         old, self._client = self._client, None
         if old is not None:
-            await old.close()
+            self._closing = asyncio.get_running_loop().create_task(self._close_later(old))
         while True:
             await asyncio.sleep(self._pause)
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
