@@ -47,7 +47,7 @@ def test_a_few_do_not_draft_at_the_cost_of_most() -> None:
 
 def test_what_must_not_draft_does_not_and_what_is_forced_does() -> None:
     assert not Adaptive().decide(occasion([0.9], deepest=0), COSTLY).drafts
-    assert Adaptive().decide(occasion([0.06] * 64, forced=True), COSTLY).drafts
+    assert Adaptive().decide(occasion([0.06] * 64, deepest=7, forced=True), COSTLY).depths == (7,) * 64
 
 
 def test_a_drafter_that_has_much_to_catch_up_with_waits_until_it_pays() -> None:

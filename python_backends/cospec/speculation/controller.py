@@ -39,13 +39,12 @@ class Outlook:
     unread: int = 0  # tokens that its drafter would have to read first
     behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
     pace: float = 0.0  # tokens per second that were promised; 0: none
+    forced: bool = False  # the caller wants drafts, whatever they cost
+    decoding: bool = True  # else its prompt is being read
 
     def needed(self, seconds: float) -> float:
         """Tokens that its SLO asks of a round of so many seconds; infinitely few without one."""
         return self.behind + self.pace * seconds if self.pace else -math.inf
-
-    forced: bool = False  # the caller wants drafts, whatever they cost
-    decoding: bool = True  # else its prompt is being read
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,8 @@ class Adaptive:
 
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
         hopes = _Hopes(occasion, costs)
-        plain = hopes.plain
         limit = occasion.seconds if hopes.plain_seconds <= occasion.seconds else math.inf  # it is late either way
-        price, best, best_rate = plain, None, 0.0
+        price, best, best_rate = hopes.plain, None, 0.0
         for _ in range(ITERATIONS):
             depths = hopes.depths_at(price)
             if not depths.any():
@@ -108,9 +106,8 @@ class Adaptive:
                 break
             else:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
-        forced = any(outlook.forced for outlook in occasion.outlooks)
-        if best is None or (best_rate * occasion.trust < GAIN * plain and not forced):
-            return Decision((0,) * len(occasion.outlooks))
+        if best is None or best_rate * occasion.trust < GAIN * hopes.plain:
+            return hopes.decision(np.zeros(len(occasion.outlooks), dtype=np.int64), hopes.plain, 0.0)
         return hopes.decision(best, price, best_rate)
 
 
@@ -121,9 +118,7 @@ class _Hopes:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
         self.plain = plain_rate(occasion, costs)
-        self.plain_seconds = costs.verify_seconds(replace(occasion.verify, steps=1)) + costs.between_seconds(
-            len(outlooks)
-        )
+        self.plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
         self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._forced = np.asarray([outlook.forced for outlook in outlooks])
@@ -144,11 +139,9 @@ class _Hopes:
         step, verify = self._prices(max(1, int((self._deepest > 0).sum())))
         net = self._worth - price * np.arange(self._gains.shape[1]) * (step + verify)
         net[:, 1:] -= price * self._catching_up[:, None]
-        net[self._forced & (self._deepest > 0), 0] = -math.inf
         depths = net.argmax(axis=1)
-        value = net[np.arange(len(net)), depths][depths > 0]
-        pays = value.sum() > price * self._draft_seconds(depths, steps=0) or self._forced.any()
-        return depths if pays else np.zeros_like(depths)
+        value = net[np.arange(len(net)), depths].sum()
+        return depths if value > price * self._draft_seconds(depths, steps=0) else np.zeros_like(depths)
 
     def outcome(self, depths: NDArray[np.int64]) -> tuple[float, float]:
         """(tokens per second of the sequences that decode, seconds of the whole round)"""
@@ -163,17 +156,13 @@ class _Hopes:
 
     def are_fair(self, depths: NDArray[np.int64], rate: float, seconds: float) -> bool:
         """What most of them lose is not made up for by what a few win, nor a broken promise by a higher rate."""
-        if self._forced.any():
-            return True
         tokens = 1 + self._gains[np.arange(len(depths)), depths]
         decoding = tokens[self._decoding]
         evenness = np.exp(np.log(decoding).mean()) / decoding.mean()
-        plain = np.full(len(depths), float(self._occasion.plain_steps))
-        kept, kept_plain = (
-            self._kept(tokens, seconds),
-            self._kept(plain, self._occasion.plain_steps * self.plain_seconds),
-        )
-        return bool(rate * evenness >= self.plain and kept >= kept_plain - LENIENCE * len(depths))
+        steps = self._occasion.plain_steps
+        plain = self._kept(np.full(len(depths), float(steps)), steps * self.plain_seconds)
+        keeps = self._kept(tokens, seconds) >= plain - LENIENCE * len(depths)
+        return bool(rate * evenness >= self.plain and keeps)
 
     def _kept(self, tokens: Floats, seconds: float) -> float:
         """Promises of a pace, each as far as it is kept; those long broken do not count."""
@@ -183,8 +172,12 @@ class _Hopes:
         return float((np.minimum(tokens / needed, 1.0) * promised).sum())
 
     def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
-        step, verify = self._prices(int((depths > 0).sum()))
-        return Decision(tuple(self._limits(depths).tolist()), min(price * (step + verify), MOST_STOP), price, promised)
+        """With drafts for those too whose callers want them, which nothing is promised of."""
+        limits = np.where(self._forced, self._deepest, self._limits(depths))
+        if not limits.any():
+            return Decision(tuple(limits.tolist()))
+        step, verify = self._prices(int((limits > 0).sum()))
+        return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price, promised)
 
     def _limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:
         """A draft ends where its own confidence says so: a sure one may go on for as long again."""
