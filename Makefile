@@ -9,8 +9,10 @@ PEERS := .venv-peers
 EXPANDED := build/verifier_03b
 TORCH := torch==2.13.0
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
+DOCKER ?= docker
+COMPOSE ?= $(DOCKER) compose
 
-.PHONY: help setup demo serve test bench bench-adaptive bench-collab bench-peers bench-disaggregated train lint format clean
+.PHONY: help setup demo serve test test-compose base-images bench bench-adaptive bench-collab bench-peers bench-disaggregated train lint format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -39,6 +41,14 @@ serve: setup  ## serve on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until C
 
 test: setup  ## every test, those on a live server included
 	$(BIN)/python -m pytest -q
+
+test-compose: setup  ## build the image and run docker-compose.yml for real: serve, load, monitor, kill, drain, take down
+	@$(DOCKER) info >/dev/null 2>&1 || { echo "test-compose: no Docker daemon answers '$(DOCKER) info'; start one (dockerd)"; exit 1; }
+	@$(COMPOSE) version >/dev/null 2>&1 || { echo "test-compose: '$(COMPOSE)' is missing; install the compose plugin, or set COMPOSE=docker-compose"; exit 1; }
+	DOCKER="$(DOCKER)" COMPOSE="$(COMPOSE)" WHEELS="$(WHEELS)" $(BIN)/python -m pytest -x -v deploy/acceptance
+
+base-images:  ## for test-compose where no container registry is reached: the images it starts from, made with debootstrap
+	deploy/bases/build.sh
 
 .PHONY: loadtest loadtest-sweep loadtest-ui
 loadtest: setup  ## two minutes of load, judged by loadtests/slo.yaml; LOAD="--url host:8001 --rate 20" to change it

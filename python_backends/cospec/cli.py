@@ -1,6 +1,7 @@
 """`cospec-server`: serve the model repository, render its configuration, compile, train and expand its models."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -58,9 +59,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
         return render(options)
     if options.command == "compile":
-        return _compile(
-            with_verifier(load_settings(options.settings), options.verifier_weights), options.model_repository
-        )
+        settings = with_verifier(load_settings(options.settings), options.verifier_weights)
+        return _compile(settings, options.model_repository) or _copy_compiled(settings, options)
     if options.command == "expand":
         return _expand(options)
     if options.command == "profile":
@@ -105,6 +105,16 @@ def _compile(settings: Settings, repository: Path) -> int:
     return 0
 
 
+def _copy_compiled(settings: Settings, options: argparse.Namespace) -> int:
+    from cospec.engine.artefacts import wanted_artefacts
+
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for artefact in wanted_artefacts(settings, options.model_repository):
+            shutil.copy(artefact.path, options.out)
+    return 0
+
+
 def _expand(options: argparse.Namespace) -> int:
     check_checkpoint(options.verifier)
     from cospec.engine.expansion import expand
@@ -145,6 +155,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_paths(parser)
     _add_verifier_weights(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also copy what these settings need to this folder")
 
 
 def _add_profile(parser: argparse.ArgumentParser) -> None:

@@ -58,14 +58,18 @@ def artefacts(weights: Path, settings: ModelSettings) -> list[Artefact]:
     return [full, few] if settings.quantize == "int8" else [full]
 
 
-def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
-    """Of the models that are served."""
+def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
+    """Of the models that are served, where forwards are compiled at all."""
     if not wants_artefacts(settings.engine):
         return
     served = {model: path for model, path in settings.weights(repository).items() if model in settings.model_names}
     for model, weights in served.items():
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        yield from (artefact for artefact in artefacts(weights, chosen) if not artefact.path.exists())
+        yield from artefacts(weights, chosen)
+
+
+def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
+    return (artefact for artefact in wanted_artefacts(settings, repository) if not artefact.path.exists())
 
 
 def _instruction_sets() -> str:
