@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
+from cospec.speculation.slo import GIVEN_UP
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +25,6 @@ URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
 LENIENCE = 0.02  # share of promises
-GIVEN_UP = 6.0  # tokens behind a promised pace
 LEEWAY = 2  # times the depth that is best on average
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 

@@ -18,6 +18,7 @@ class Slo:
 
 
 NO_SLO = Slo()
+GIVEN_UP = 6.0  # tokens behind its pace
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Progress:
         if not self.tokens or math.isinf(self.slo.tpot):
             return 0.0
         return (self.decoding + round_seconds) / self.slo.tpot - (self.tokens - 1)
+
+    @property
+    def intact(self) -> bool:
+        """Whether every promise can still be kept."""
+        return self.waited <= self.slo.ttft and self.needed(0.0) < GIVEN_UP
 
     def slack(self, tokens: float) -> float:
         """Seconds that its next round may take and still be on time, if it brings so many tokens; below 0: too late."""

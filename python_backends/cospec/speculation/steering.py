@@ -91,9 +91,11 @@ class Steering:
         return chosen
 
     def has_room(self, sequences: Rows[Sequence]) -> bool:
-        """Whether so many together keep the pace that was promised to any of them, if one alone would."""
-        promised = [each.request.slo.tpot for each in sequences if self._pace(1) <= each.request.slo.tpot]
-        return self._pace(len(sequences)) <= ROOM * min(promised, default=math.inf)
+        """Whether so many together keep every pace that was promised and can still be kept, if one alone would."""
+        now, alone = self._clock(), self._pace(1)
+        intact = [each.request.slo.tpot for each in sequences if each.progress_at(now).intact]
+        strictest = min((tpot for tpot in intact if alone <= tpot), default=math.inf)
+        return self._pace(len(sequences)) <= ROOM * strictest
 
     def budgets(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Budget]:
         """`pieces`: tokens of each sequence that the verifier reads before its draft."""
