@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 import time
 from functools import partial
 
@@ -120,8 +121,23 @@ class TestRunning:
         eventually(lambda: generate(text_input="a", max_tokens=1), STARTING_SECONDS)
         assert generate(text_input=PROMPT, max_tokens=32, temperature=0) == before
 
-    def test_drafters_in_containers_of_their_own_draft_and_their_loss_changes_no_text(self) -> None:
+    def test_stopping_the_server_cuts_no_stream(self) -> None:
+        tokens: list[int] = []
+
+        def read() -> None:
+            with Client(GRPC, timeout=120) as client:
+                for chunk in client.stream(PROMPT, max_tokens=900, temperature=1.0, seed=1, ignore_eos=True):
+                    tokens.append(chunk.num_tokens)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        eventually(lambda: len(tokens) > 3, 30)
         compose("stop", "server")
+        reader.join(60)
+        assert sum(tokens) == 900
+        assert inspect("server")["State"]["ExitCode"] == 0
+
+    def test_drafters_in_containers_of_their_own_draft_and_their_loss_changes_no_text(self) -> None:
         compose("up", "-d", "disaggregated")
         eventually(lambda: generate(text_input="a", max_tokens=1), 120)
         with Client(GRPC, timeout=60) as client:

@@ -1,6 +1,7 @@
 """`cospec-server`: serve the model repository, render its configuration, compile, train and expand its models."""
 
 import argparse
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -136,6 +137,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, default=8001, help="default: %(default)s")
     parser.add_argument("--metrics-port", type=int, default=8002, help="default: %(default)s")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--drain-seconds",
+        type=_seconds,
+        default=60.0,
+        metavar="S",
+        help="that SIGTERM leaves to requests that are being answered; no more are taken in (default: %(default)s)",
+    )
     parser.add_argument("--verbose", action="store_true", help="show Triton's own log")
     parser.add_argument(
         "--models",
@@ -200,6 +208,13 @@ def _count(text: str) -> int:
         return int(float(text))
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"must be a number such as 0.3e9, got {text!r}") from None
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= 86400:
+            return seconds
+    raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to 86400, got {text!r}")
 
 
 def _add_render(parser: argparse.ArgumentParser) -> None:

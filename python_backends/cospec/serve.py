@@ -1,8 +1,6 @@
 """`cospec-server serve`: start Triton on the model repository, say when it is ready, and end it without a trace."""
 
 import contextlib
-import ctypes
-import os
 import shutil
 import signal
 import socket
@@ -16,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from cospec.config import SETTINGS_VARIABLE, Settings, load_settings, with_models, with_verifier, write_settings
+from cospec.administration import new_key, restrictions
+from cospec.config import Settings, load_settings, with_models, with_verifier, write_settings
+from cospec.draining import Gate
 from cospec.engine.artefacts import missing_artefacts
 from cospec.preflight import (
     SHARED_MEMORY,
@@ -27,11 +27,11 @@ from cospec.preflight import (
     check_tracing,
     check_weights,
 )
+from cospec.processes import die_with_parent, kill_group, triton_environment
 from cospec.server_tls import ServerTls
 from cospec.supervision import Supervisor
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
 
-PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 EXIT_TIMEOUT = 4  # seconds that Triton may take to end its models
 KILL_TIMEOUT = 8  # seconds after which it is killed
 WARM_UP_TIMEOUT = 120.0  # seconds
@@ -48,6 +48,7 @@ class ServeOptions:
     metrics_port: int = 8002
     host: str = "0.0.0.0"
     verbose: bool = False
+    drain_seconds: float = 60.0  # that SIGTERM leaves to the requests that are being answered
     verifier_weights: Path | None = None  # instead of the settings' own
     models: tuple[str, ...] = ()  # to serve, instead of the settings' own
     tls: ServerTls | None = None  # of the gRPC port
@@ -67,6 +68,8 @@ class TritonServer:
         self._settings_file = self._runtime / "cospec.yaml"  # what the compiler and every model's process read
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: Supervisor | None = None
+        self._gate: Gate | None = None
+        self.admin_headers = new_key()
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -95,6 +98,7 @@ class TritonServer:
             settings = with_verifier(load_settings(self._options.settings), self._options.verifier_weights)
             settings = with_models(settings, self._options.models)
             write_settings(settings, self._settings_file)
+            self._gate = Gate.make(self._settings_file)
             self._preflight(settings)
             self._compile(settings)
             self._process = self._spawn(find_triton(self._runtime), settings)
@@ -111,6 +115,11 @@ class TritonServer:
         """Until the server ends; returns its exit code."""
         assert self._process is not None
         return self._process.wait()
+
+    def drain(self) -> int:
+        """Take in no more requests, and wait for those that are there; returns how many are left when time is up."""
+        assert self._gate is not None
+        return self._gate.drain(self._options.drain_seconds)
 
     def stop(self) -> None:
         """End the server, its models and their shared memory. Safe to call twice."""
@@ -146,22 +155,22 @@ class TritonServer:
             return
         paths = [f"--settings={self._settings_file}", f"--model-repository={repository}"]
         command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
-        process = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
+        process = subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent)
         try:
             process.wait()
         finally:
-            _kill_group(process)
+            kill_group(process)
 
     def _spawn(self, installation: TritonInstallation, settings: Settings) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
             return subprocess.Popen(
                 [str(installation.binary), *self._arguments(installation, settings)],
-                env=self._environment(installation),
+                env=triton_environment(self._settings_file, installation.library_paths),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self._options.verbose else log,
                 stderr=subprocess.STDOUT if not self._options.verbose else None,
                 start_new_session=True,  # Ctrl-C is ours to handle: Triton must not lose its models before it ends
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
 
     def _arguments(self, installation: TritonInstallation, settings: Settings) -> list[str]:
@@ -180,6 +189,7 @@ class TritonServer:
             # A BLS call holds one of these threads while it waits; the default of 32 caps the calls in flight.
             f"--backend-config=python,thread-pool-size={settings.serving.bls_threads}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            *restrictions(self.admin_headers),
             f"--exit-timeout-secs={EXIT_TIMEOUT}",
             # An orchestrator elsewhere keeps its idle connections alive; by default Triton takes that for an attack.
             f"--grpc-http2-min-recv-ping-interval-without-data={PING_INTERVAL_MS}",
@@ -189,19 +199,6 @@ class TritonServer:
         if installation.backend_directory is not None:
             arguments.append(f"--backend-directory={installation.backend_directory}")
         return arguments
-
-    def _environment(self, installation: TritonInstallation) -> dict[str, str]:
-        environment = dict(os.environ)
-        environment[SETTINGS_VARIABLE] = str(self._settings_file)
-        _prepend(environment, "PYTHONPATH", PACKAGE_ROOT)
-        _prepend(environment, "PATH", Path(sys.executable).parent)  # where the stub finds its packages
-        for path in installation.library_paths:
-            _prepend(environment, "LD_LIBRARY_PATH", path)
-        # Several processes share the cores. A thread that waits spins briefly, since its next turn comes within a
-        # layer, and then sleeps: sleeping at once made a verifier's step a third slower, spinning long starves others.
-        environment.setdefault("GOMP_SPINCOUNT", "20000")
-        environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-        return environment
 
     def _wait_until_ready(self, timeout: float) -> None:
         assert self._process is not None
@@ -234,7 +231,8 @@ class TritonServer:
         for action in ("unload", "load"):
             url = f"http://{self.http_url}/v2/repository/models/{model}/{action}"
             try:
-                urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=RELOAD_TIMEOUT).close()
+                request = urllib.request.Request(url, data=b"{}", headers=self.admin_headers)
+                urllib.request.urlopen(request, timeout=RELOAD_TIMEOUT).close()
             except OSError as error:
                 print(f"cospec-server: {model} cannot be {action}ed: {error}", file=sys.stderr)
 
@@ -248,7 +246,7 @@ class TritonServer:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(KILL_TIMEOUT)
-        _kill_group(process)
+        kill_group(process)
 
 
 def free_ports(count: int) -> list[int]:
@@ -261,7 +259,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def serve(options: ServeOptions) -> int:
-    """Run until Ctrl-C, SIGTERM or the server's own end; returns the exit code."""
+    """Run until Ctrl-C, SIGTERM, which drains first, or the server's own end; returns the exit code."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     try:
@@ -271,30 +269,27 @@ def serve(options: ServeOptions) -> int:
                 f"metrics http://{server.metrics_url}/metrics",
                 flush=True,
             )
-            return server.wait()
+            return _wait(server)
     except KeyboardInterrupt:
         return 0
 
 
+def _wait(server: TritonServer) -> int:
+    try:
+        return server.wait()
+    except Terminated:
+        left = server.drain()
+        if left:
+            print(f"cospec-server: {left} requests have not ended in time and are cut", file=sys.stderr)
+        return 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where Ctrl-C would be too rude."""
+
+
 def _interrupt(number: int, frame: object) -> None:
-    """Once: a second signal must not end the ending, which takes seconds at most."""
+    """Once: a second signal must not end the ending, which takes seconds at most, and `drain_seconds` before."""
     for handled in (signal.SIGTERM, signal.SIGINT):
         signal.signal(handled, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """The process, if it still runs, and its children."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _die_with_parent() -> None:
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-
-
-def _prepend(environment: dict[str, str], name: str, path: Path) -> None:
-    rest = environment.get(name)
-    environment[name] = f"{path}{os.pathsep}{rest}" if rest else str(path)
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

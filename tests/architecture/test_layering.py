@@ -24,7 +24,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "transformers", "tqdm"},
     ),
     "python_backends/cospec/triton_io": (
-        {"config", "signatures", "speculation", "metrics", "tracing", "triton_io"},
+        {"config", "draining", "signatures", "speculation", "metrics", "tracing", "triton_io"},
         {"numpy", "triton_python_backend_utils", "tritonclient", "grpc"},
     ),
     "python_backends/cospec/training": (

@@ -133,12 +133,12 @@ def test_settings_of_your_own_reach_the_server_and_roll_its_pods(tmp_path: Path)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_has_time_to_end(overlay: str) -> None:
+def test_a_pod_has_time_to_drain(overlay: str) -> None:
     spec = pod(render(overlay))
     [server] = spec["containers"]
     pause = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
-    end = 8  # seconds until what is left is killed
-    assert spec["terminationGracePeriodSeconds"] >= pause + end
+    drain, end = 60, 8  # `cospec-server serve --drain-seconds`, and until what is left is killed
+    assert spec["terminationGracePeriodSeconds"] >= pause + drain + end
 
 
 def test_the_operators_alerts_are_prometheus_own() -> None:

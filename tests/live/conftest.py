@@ -45,7 +45,8 @@ def post(server: TritonServer) -> Callable[..., tuple[int, Any]]:
 
     def send(path: str, body: object) -> tuple[int, Any]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://{server.http_url}{path}", data=data)
+        headers = server.admin_headers if path.startswith("/v2/repository/") else {}
+        request = urllib.request.Request(f"http://{server.http_url}{path}", data=data, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, _parse(answer.read())

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import triton_python_backend_utils as pb_utils
 
-from cospec.config import Settings, TracingSettings, drafter_model
+from cospec.config import Settings, TracingSettings, drafter_model, settings_path
+from cospec.draining import Gate
 from cospec.metrics.catalogue import REPLICAS_UP
 from cospec.metrics.recorder import Recorder
 from cospec.metrics.round_metrics import RoundMetrics
@@ -93,11 +94,14 @@ class Orchestrator:
         # Unique over restarts too: a callee may still hold what a crashed orchestrator left.
         self._session_ids = itertools.count(secrets.randbits(48) << 16)
         self._running: asyncio.Task[None] | None = None
+        self._gate = Gate(settings_path())
+        self._gate.live = 0  # whatever an orchestrator before this one left
 
     async def serve(self, request: "pb_utils.InferenceRequest") -> None:
         """Answer one request; exactly one FINAL on every path, since a missing one hangs client and server."""
         sender = request.get_response_sender()
         sequence: Sequence | None = None
+        self._gate.live += 1
         try:
             fields = read_fields(request)
             sequence = self._submit(fields)
@@ -109,6 +113,8 @@ class Orchestrator:
                 self._metrics.rejected(REJECTIONS[type(error)])
             pb_utils.Logger.log_verbose(traceback.format_exc())
             sender.send(error_response(error), flags=FINAL)
+        finally:
+            self._gate.live -= 1
 
     def _drafter(self, name: str, settings: Settings) -> BlsDrafter | RemoteDrafter:
         model, remote = drafter_model(name), settings.remote_drafters.get(name)
@@ -133,6 +139,8 @@ class Orchestrator:
     def _submit(self, fields: RequestFields) -> Sequence:
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().create_task(self._run())
+        if self._gate.is_closed:
+            raise Overloaded("the server is ending and takes in no more requests; try another one, or try again later")
         if self._rounds.pool.is_full:
             raise Overloaded(f"the server holds {len(self._rounds.pool)} requests, as many as it may; try again later")
         prompt = tuple(self._vocabulary.encode(fields.text_input))

@@ -1,0 +1,46 @@
+"""Child processes that do not outlive their parent, and their environment."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cospec.config import SETTINGS_VARIABLE
+
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """The process, if it still runs, and its children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def die_with_parent() -> None:
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def triton_environment(settings: Path, library_paths: Sequence[Path]) -> dict[str, str]:
+    """Of a server whose models read these settings."""
+    environment = dict(os.environ)
+    environment[SETTINGS_VARIABLE] = str(settings)
+    _prepend(environment, "PYTHONPATH", PACKAGE_ROOT)
+    _prepend(environment, "PATH", Path(sys.executable).parent)  # where the stub finds its packages
+    for path in library_paths:
+        _prepend(environment, "LD_LIBRARY_PATH", path)
+    # Several processes share the cores. A thread that waits spins briefly, since its next turn comes within a
+    # layer, and then sleeps: sleeping at once made a verifier's step a third slower, spinning long starves others.
+    environment.setdefault("GOMP_SPINCOUNT", "20000")
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return environment
+
+
+def _prepend(environment: dict[str, str], name: str, path: Path) -> None:
+    rest = environment.get(name)
+    environment[name] = f"{path}{os.pathsep}{rest}" if rest else str(path)
