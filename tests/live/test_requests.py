@@ -21,7 +21,7 @@ def test_http_generate_returns_what_was_asked_for(post: Post) -> None:
     body = {"text_input": PROMPT, "max_tokens": 24, "temperature": 0, "return_perf_metrics": True}
     status, plain = post(GENERATE, {**body, "speculation": "off"})
     assert status == 200
-    _, speculated = post(GENERATE, body)
+    _, speculated = post(GENERATE, {**body, "speculation": "tree:6"})
     assert speculated["text_output"] == plain["text_output"]
     assert plain["text_output"].startswith(PROMPT)
     assert json.loads(plain["perf_metrics"])["num_draft_tokens"] == 0
