@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from cospec.speculation.acceptance import Acceptance, CommonAcceptance
@@ -132,3 +133,13 @@ def test_what_does_not_draft_is_tried_again_some_day() -> None:
     for _ in range(2_000):
         common.forget()
     assert low < 0.1 and common.chance > 0.6
+
+
+def test_now_and_then_a_round_without_drafts_shows_what_it_is_worth() -> None:
+    drafting = occasion([0.9])
+    assert Adaptive().decide(drafting, COSTLY).drafts
+    assert not Adaptive().decide(replace(drafting, probes_plain=True), COSTLY).drafts
+
+
+def test_what_rounds_without_drafts_were_better_than_foretold_counts() -> None:
+    assert not Adaptive().decide(replace(occasion([0.7]), plain_trust=3.0), COSTLY).drafts

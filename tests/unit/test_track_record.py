@@ -1,7 +1,7 @@
 """What promises of drafted rounds were worth."""
 
 import pytest
-from cospec.speculation.track_record import TrackRecord
+from cospec.speculation.track_record import STALE, TrackRecord
 
 
 def test_promises_are_believed_until_they_were_tried() -> None:
@@ -30,3 +30,13 @@ def test_an_old_record_is_forgotten_where_nobody_drafts() -> None:
     for _ in range(2_000):
         record.forget(20)
     assert record.factor(20) > 0.9
+
+
+def test_what_has_not_happened_for_long_is_due_for_a_try() -> None:
+    record = TrackRecord()
+    for _ in range(STALE):
+        assert not record.is_stale(5)
+        record.forget(5)
+    assert record.is_stale(5) and not record.is_stale(50)
+    record.observe(5, 1.0, 1.0)
+    assert not record.is_stale(5)

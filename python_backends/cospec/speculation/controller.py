@@ -57,6 +57,8 @@ class Occasion:
     plain_steps: int  # tokens that one call brings where nobody drafts
     seconds: float = math.inf  # that the round may take
     trust: float = 1.0  # share of what drafts promised that came true, lately
+    plain_trust: float = 1.0  # ... of what rounds without drafts did
+    probes_plain: bool = False  # whether it is time to see again what a round without drafts is worth
 
     @property
     def decoding(self) -> int:
@@ -106,7 +108,7 @@ class Adaptive:
                 break
             else:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
-        if best is None or best_rate * occasion.trust < GAIN * hopes.plain:
+        if best is None or occasion.probes_plain or best_rate * occasion.trust < GAIN * hopes.plain:
             return hopes.decision(np.zeros(len(occasion.outlooks), dtype=np.int64), hopes.plain, 0.0)
         return hopes.decision(best, price, best_rate)
 
@@ -117,7 +119,7 @@ class _Hopes:
     def __init__(self, occasion: Occasion, costs: CostModel) -> None:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
-        self.plain = plain_rate(occasion, costs)
+        self.plain = occasion.plain_trust * plain_rate(occasion, costs)
         self.plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
         self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])

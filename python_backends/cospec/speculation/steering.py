@@ -62,7 +62,7 @@ class Steering:
         self._controllers = make_controllers(settings.speculation)
         self._num_drafters = num_drafters
         self._clock = clock
-        self._record = TrackRecord()
+        self._drafted, self._plain = TrackRecord(), TrackRecord(unproven=4.0)
         self.lead = 0.0  # seconds from a session to the first token, lately
         self._hurry = 1.0  # seconds a token of a sequence, to those of plain decoding alone, lately
         self.latest_seconds = 0.0  # of a round
@@ -187,14 +187,17 @@ class Steering:
         return (self.costs.verify_seconds(work) + self.costs.between_seconds(rows)) / steps
 
     def _observe_promise(self, facts: Facts) -> None:
-        work = facts.work
-        if not facts.promised:
-            self._record.forget(work.rows)
-            return
-        alone = replace(work, rows=max(1, facts.decoding), tokens=work.tokens - facts.prompts)
-        beside = self.costs.verify_seconds(work) - self.costs.verify_seconds(alone)
-        spent = facts.drafting + facts.verifying - beside + self.costs.between_seconds(work.rows)
-        self._record.observe(work.rows, facts.promised, facts.tokens / max(spent, 1e-6))
+        work, between = facts.work, self.costs.between_seconds(facts.work.rows)
+        if facts.promised:
+            alone = replace(work, rows=max(1, facts.decoding), tokens=work.tokens - facts.prompts)
+            beside = self.costs.verify_seconds(work) - self.costs.verify_seconds(alone)
+            spent = facts.drafting + facts.verifying - beside + between
+            self._drafted.observe(work.rows, facts.promised, facts.tokens / max(spent, 1e-6))
+            self._plain.forget(work.rows)
+        elif facts.drafted is None:
+            promised = self.costs.verify_seconds(work) + between
+            self._plain.observe(work.rows, 1 / promised, 1 / (facts.verifying + between))
+            self._drafted.forget(work.rows)
 
     def predicted(self, work: VerifyWork, drafted: DraftWork | None) -> float:
         """Seconds of both stages."""
@@ -209,7 +212,9 @@ class Steering:
             verify=_verify_work(group, pieces),
             num_drafters=self._num_drafters,
             plain_steps=self._settings.serving.plain_tokens_per_call,
-            trust=self._record.factor(len(group)),
+            trust=self._drafted.factor(len(group)),
+            plain_trust=self._plain.factor(len(group)),
+            probes_plain=self._plain.is_stale(len(group)),
             seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
         )
 

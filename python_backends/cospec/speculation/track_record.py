@@ -1,34 +1,45 @@
-"""How much of what drafted rounds promised has come true, for groups of about the same size.
+"""How much of what rounds of one kind promised has come true, for groups of about the same size.
 
-The model of acceptance is simple, and what it leaves out is not the same at every load. Where drafts keep less than
-they promise, they promise less the next time; where nobody drafts, the record fades, so that it is tried again.
+The models of costs and of acceptance are simple, and what they leave out is not the same at every load. Where drafts
+keep less than they promise, they promise less the next time; a kind of round that does not happen is forgotten by and
+by, and is due for a try when nothing has been heard of it for long.
 """
 
 MEMORY = 0.95  # of earlier rounds, a drafted round later
-FADING = 0.998  # ... a round without drafts later
+FADING = 0.998  # ... a round of the other kind later
+STALE = 40  # rounds of the other kind
 UNPROVEN = 24.0  # rounds of one sequence that the belief in promises counts
 MOST = 3.0  # times the promise that one round may count
 
 
 class TrackRecord:
-    def __init__(self) -> None:
+    def __init__(self, unproven: float = UNPROVEN) -> None:
+        """`unproven`: rounds of one sequence that the belief in promises counts."""
+        self._unproven = unproven
         self._rounds: dict[int, float] = {}
         self._kept: dict[int, float] = {}
+        self._ago: dict[int, int] = {}
 
     def factor(self, rows: int) -> float:
         """What came true of a promised token per second."""
         size = _size(rows)
-        return (UNPROVEN + self._kept.get(size, 0.0)) / (UNPROVEN + self._rounds.get(size, 0.0))
+        return (self._unproven + self._kept.get(size, 0.0)) / (self._unproven + self._rounds.get(size, 0.0))
 
     def observe(self, rows: int, promised: float, found: float) -> None:
         """Tokens per second."""
         size = _size(rows)
+        self._ago[size] = 0
         self._rounds[size] = MEMORY * self._rounds.get(size, 0.0) + rows
         self._kept[size] = MEMORY * self._kept.get(size, 0.0) + rows * min(found / promised, MOST)
 
+    def is_stale(self, rows: int) -> bool:
+        """Whether nothing has been observed for long."""
+        return self._ago.get(_size(rows), 0) >= STALE
+
     def forget(self, rows: int) -> None:
-        """A round without drafts."""
+        """A round of the other kind."""
         size = _size(rows)
+        self._ago[size] = self._ago.get(size, 0) + 1
         self._rounds[size] = FADING * self._rounds.get(size, 0.0)
         self._kept[size] = FADING * self._kept.get(size, 0.0)
 
