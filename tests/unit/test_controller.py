@@ -143,3 +143,9 @@ def test_now_and_then_a_round_without_drafts_shows_what_it_is_worth() -> None:
 
 def test_what_rounds_without_drafts_were_better_than_foretold_counts() -> None:
     assert not Adaptive().decide(replace(occasion([0.7]), plain_trust=3.0), COSTLY).drafts
+
+
+def test_where_a_pace_is_promised_all_draft_alike() -> None:
+    outlooks = [Outlook(chance, 12, 60, behind=0.0, pace=12.0) for chance in (0.9, 0.9, 0.5, 0.5)]
+    decision = Adaptive().decide(Occasion(outlooks, VerifyWork(4, 4, 100), 5, 4), COSTLY)
+    assert decision.drafts and len(set(decision.depths)) == 1 and decision.stop_below == 0.0

@@ -95,6 +95,8 @@ class Adaptive:
 
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
         hopes = _Hopes(occasion, costs)
+        if any(outlook.pace for outlook in occasion.outlooks) and not occasion.probes_plain:
+            return self._alike(hopes, occasion)
         limit = occasion.seconds if hopes.plain_seconds <= occasion.seconds else math.inf  # it is late either way
         price, best, best_rate = hopes.plain, None, 0.0
         for _ in range(ITERATIONS):
@@ -111,6 +113,20 @@ class Adaptive:
         if best is None or occasion.probes_plain or best_rate * occasion.trust < GAIN * hopes.plain:
             return hopes.decision(np.zeros(len(occasion.outlooks), dtype=np.int64), hopes.plain, 0.0)
         return hopes.decision(best, price, best_rate)
+
+    def _alike(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
+        """The same depth for all: where a pace is promised, it is promised to those too whose drafts bring less."""
+        best, best_rate = hopes.uniform(0), 0.0
+        for depth in range(1, hopes.most + 1):
+            depths = hopes.uniform(depth)
+            rate, _ = hopes.outcome(depths, depth)
+            if rate <= best_rate:
+                break
+            best, best_rate = depths, rate
+        if best_rate * occasion.trust < GAIN * hopes.plain:
+            return hopes.decision(hopes.uniform(0), hopes.plain, 0.0)
+        decision = hopes.decision(best, best_rate * occasion.trust, best_rate)
+        return replace(decision, depths=hopes.exactly(best), stop_below=0.0)
 
 
 class _Hopes:
@@ -145,11 +161,24 @@ class _Hopes:
         value = net[np.arange(len(net)), depths].sum()
         return depths if value > price * self._draft_seconds(depths, steps=0) else np.zeros_like(depths)
 
-    def outcome(self, depths: NDArray[np.int64]) -> tuple[float, float]:
-        """(tokens per second of the sequences that decode, seconds of the whole round)"""
+    @property
+    def most(self) -> int:
+        """The deepest draft of all."""
+        return int(self._deepest.max(initial=0))
+
+    def uniform(self, depth: int) -> NDArray[np.int64]:
+        return np.minimum(depth, self._deepest)
+
+    def exactly(self, depths: NDArray[np.int64]) -> tuple[int, ...]:
+        """These, and what callers want."""
+        return tuple(np.where(self._forced, self._deepest, depths).tolist())
+
+    def outcome(self, depths: NDArray[np.int64], steps: int | None = None) -> tuple[float, float]:
+        """(tokens per second of the sequences that decode, seconds of the whole round); `steps`: of the drafters, where
+        a draft may not go beyond its depth."""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
         tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
-        steps = int(self._limits(depths).max())
+        steps = int(self._limits(depths).max()) if steps is None else steps
         drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)

@@ -30,13 +30,14 @@ from cospec.speculation.selection import Rates
 from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.track_record import TrackRecord
 
+LATELY = 10  # rounds
 LEAST_PIECE = 16  # tokens of a prompt that are read at once
 LEAST_SHARE = 0.25  # of a round's time, for prompts, whatever is promised to those who decode
 OVERLOADED = 0.25  # of the promises broken: there is no time to win for them, and prompts must be read
 TYPICAL_DEPTH = 4
 TYPICAL_CONTEXT = 256  # tokens
 PACE_MEMORY = 0.9  # of earlier rounds, a round later
-ROOM = 0.7  # of a promised pace: rounds vary
+ROOM, ROOM_WITH_DRAFTS = 0.9, 0.6  # of a promised pace: rounds vary, and drafts bring some much less than others
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Steering:
         self._clock = clock
         self._drafted, self._plain = TrackRecord(), TrackRecord(unproven=4.0)
         self.lead = 0.0  # seconds from a session to the first token, lately
+        self._plain_rounds = LATELY  # on end
         self._hurry = 1.0  # seconds a token of a sequence, to those of plain decoding alone, lately
         self.latest_seconds = 0.0  # of a round
 
@@ -95,7 +97,8 @@ class Steering:
         now, alone = self._clock(), self._pace(1)
         intact = [each.request.slo.tpot for each in sequences if each.progress_at(now).intact]
         strictest = min((tpot for tpot in intact if alone <= tpot), default=math.inf)
-        return self._pace(len(sequences)) <= ROOM * strictest
+        room = ROOM_WITH_DRAFTS if self._plain_rounds < LATELY else ROOM
+        return self._pace(len(sequences)) <= room * strictest
 
     def budgets(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Budget]:
         """`pieces`: tokens of each sequence that the verifier reads before its draft."""
@@ -161,6 +164,7 @@ class Steering:
         self.lead += (1 - PACE_MEMORY) * (seconds - self.lead)
 
     def observe_round(self, facts: Facts) -> None:
+        self._plain_rounds = 0 if facts.drafted else self._plain_rounds + 1
         if facts.drafted is None:
             self._common.forget()
         else:
