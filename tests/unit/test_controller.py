@@ -64,14 +64,6 @@ def test_a_round_that_would_take_too_long_drafts_less() -> None:
     assert free.drafts and (not bound.drafts or bound.stop_below > free.stop_below)
 
 
-def test_a_request_behind_its_promise_drafts_where_others_do_not() -> None:
-    chances = [0.45] * 33
-    behind = [Outlook(0.45, 12, 60, behind=1.0, pace=12.0)] + [Outlook(0.45, 12, 60)] * 32
-    late = Occasion(behind, VerifyWork(33, 33, 100), 5, 4)
-    calm, urgent = Adaptive().decide(occasion(chances), COSTLY), Adaptive().decide(late, COSTLY)
-    assert not calm.drafts or urgent.depths[0] >= calm.depths[0]
-
-
 def test_nothing_that_it_decides_is_expected_to_be_slower_than_plain_decoding() -> None:
     for size in (1, 2, 4, 8, 16, 32, 64):
         for chance in (0.1, 0.4, 0.7, 0.9):

@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
-from cospec.speculation.slo import GIVEN_UP
 
 Floats = NDArray[np.float64]
 
 ITERATIONS = 4
 GAIN = 1.05  # times the plain rate: less is not worth the risk
-URGENT = 2.0  # times: what a token is worth to a request that is behind its SLO
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
-LENIENCE = 0.02  # share of promises
 LEEWAY = 2  # times the depth that is best on average
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
@@ -95,7 +92,9 @@ class Adaptive:
 
     def decide(self, occasion: Occasion, costs: CostModel) -> Decision:
         hopes = _Hopes(occasion, costs)
-        if any(outlook.pace for outlook in occasion.outlooks) and not occasion.probes_plain:
+        if occasion.probes_plain:
+            return hopes.plainly()
+        if any(outlook.pace for outlook in occasion.outlooks):
             return self._alike(hopes, occasion)
         limit = occasion.seconds if hopes.plain_seconds <= occasion.seconds else math.inf  # it is late either way
         price, best, best_rate = hopes.plain, None, 0.0
@@ -106,12 +105,12 @@ class Adaptive:
             rate, seconds = hopes.outcome(depths)
             if seconds > limit:
                 price *= HURRY
-            elif rate <= best_rate or not hopes.are_fair(depths, rate * occasion.trust, seconds):
+            elif rate <= best_rate or not hopes.is_fair(depths, rate * occasion.trust):
                 break
             else:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
-        if best is None or occasion.probes_plain or best_rate * occasion.trust < GAIN * hopes.plain:
-            return hopes.decision(np.zeros(len(occasion.outlooks), dtype=np.int64), hopes.plain, 0.0)
+        if best is None or best_rate * occasion.trust < GAIN * hopes.plain:
+            return hopes.plainly()
         return hopes.decision(best, price, best_rate)
 
     def _alike(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
@@ -124,7 +123,7 @@ class Adaptive:
                 break
             best, best_rate = depths, rate
         if best_rate * occasion.trust < GAIN * hopes.plain:
-            return hopes.decision(hopes.uniform(0), hopes.plain, 0.0)
+            return hopes.plainly()
         decision = hopes.decision(best, best_rate * occasion.trust, best_rate)
         return replace(decision, depths=hopes.exactly(best), stop_below=0.0)
 
@@ -145,17 +144,13 @@ class _Hopes:
         steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
-        needed = np.asarray([outlook.needed(self.plain_seconds) for outlook in outlooks])
-        late = needed > 1 + self._gains[:, -1]  # more than a round can bring: others' promises can still be kept
-        urgent = 1 + self._gains[:, :-1] < np.where(late, 0.0, needed)[:, None]
-        self._worth = _from_zero(reaches * np.where(urgent, URGENT, 1.0))
         rounds_left = np.asarray([max(1.0, outlook.remaining / TYPICAL_GAIN) for outlook in outlooks])
         self._catching_up = self._unread * self._draft_token / rounds_left  # seconds of each round to come
 
     def depths_at(self, price: float) -> NDArray[np.int64]:
         """[sequences]: the best at this price; none drafts where all together do not pay the stage itself."""
         step, verify = self._prices(max(1, int((self._deepest > 0).sum())))
-        net = self._worth - price * np.arange(self._gains.shape[1]) * (step + verify)
+        net = self._gains - price * np.arange(self._gains.shape[1]) * (step + verify)
         net[:, 1:] -= price * self._catching_up[:, None]
         depths = net.argmax(axis=1)
         value = net[np.arange(len(net)), depths].sum()
@@ -185,22 +180,15 @@ class _Hopes:
         together = replace(whole, tokens=whole.tokens + nodes)
         return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
 
-    def are_fair(self, depths: NDArray[np.int64], rate: float, seconds: float) -> bool:
-        """What most of them lose is not made up for by what a few win, nor a broken promise by a higher rate."""
-        tokens = 1 + self._gains[np.arange(len(depths)), depths]
-        decoding = tokens[self._decoding]
-        evenness = np.exp(np.log(decoding).mean()) / decoding.mean()
-        steps = self._occasion.plain_steps
-        plain = self._kept(np.full(len(depths), float(steps)), steps * self.plain_seconds)
-        keeps = self._kept(tokens, seconds) >= plain - LENIENCE * len(depths)
-        return bool(rate * evenness >= self.plain and keeps)
+    def is_fair(self, depths: NDArray[np.int64], rate: float) -> bool:
+        """What most of them lose is not made up for by what a few win."""
+        tokens = (1 + self._gains[np.arange(len(depths)), depths])[self._decoding]
+        evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
+        return bool(rate * evenness >= self.plain)
 
-    def _kept(self, tokens: Floats, seconds: float) -> float:
-        """Promises of a pace, each as far as it is kept; those long broken do not count."""
-        outlooks = self._occasion.outlooks
-        needed = np.asarray([max(outlook.needed(seconds), 1e-9) for outlook in outlooks])
-        promised = np.asarray([outlook.pace > 0 and outlook.behind < GIVEN_UP for outlook in outlooks])
-        return float((np.minimum(tokens / needed, 1.0) * promised).sum())
+    def plainly(self) -> Decision:
+        """Nobody drafts but those whose callers want it."""
+        return self.decision(self.uniform(0), self.plain, 0.0)
 
     def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
         """With drafts for those too whose callers want them, which nothing is promised of."""
