@@ -133,6 +133,12 @@ def test_now_and_then_a_round_without_drafts_shows_what_it_is_worth() -> None:
     assert not Adaptive().decide(replace(drafting, probes_plain=True), COSTLY).drafts
 
 
+def test_now_and_then_drafts_are_tried_where_they_do_not_seem_to_pay() -> None:
+    idle = occasion([0.3] * 64)
+    assert not Adaptive().decide(idle, COSTLY).drafts
+    assert Adaptive().decide(replace(idle, probes_drafts=True), COSTLY).drafts
+
+
 def test_what_rounds_without_drafts_were_better_than_foretold_counts() -> None:
     assert not Adaptive().decide(replace(occasion([0.7]), plain_trust=3.0), COSTLY).drafts
 

@@ -1,7 +1,7 @@
 """What promises of drafted rounds were worth."""
 
 import pytest
-from cospec.speculation.track_record import STALE, TrackRecord
+from cospec.speculation.track_record import KNOWN, STALE, STALE_AT_FIRST, TrackRecord
 
 
 def test_promises_are_believed_until_they_were_tried() -> None:
@@ -32,11 +32,15 @@ def test_an_old_record_is_forgotten_where_nobody_drafts() -> None:
     assert record.factor(20) > 0.9
 
 
-def test_what_has_not_happened_for_long_is_due_for_a_try() -> None:
+def test_what_has_not_happened_for_long_is_due_for_a_try_and_sooner_while_little_is_known() -> None:
     record = TrackRecord()
-    for _ in range(STALE):
+    for _ in range(STALE_AT_FIRST):
         assert not record.is_stale(5)
         record.forget(5)
     assert record.is_stale(5) and not record.is_stale(50)
-    record.observe(5, 1.0, 1.0)
-    assert not record.is_stale(5)
+    for _ in range(KNOWN):
+        record.observe(5, 1.0, 1.0)
+    for _ in range(STALE):
+        assert not record.is_stale(5)
+        record.forget(5)
+    assert record.is_stale(5)

@@ -23,6 +23,7 @@ GAIN = 1.05  # times the plain rate: less is not worth the risk
 HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
 LEEWAY = 2  # times the depth that is best on average
+PROBE_DEPTH = 6
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
 
@@ -56,6 +57,7 @@ class Occasion:
     trust: float = 1.0  # share of what drafts promised that came true, lately
     plain_trust: float = 1.0  # ... of what rounds without drafts did
     probes_plain: bool = False  # whether it is time to see again what a round without drafts is worth
+    probes_drafts: bool = False  # ... what one with drafts is
 
     @property
     def decoding(self) -> int:
@@ -110,7 +112,7 @@ class Adaptive:
             else:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
         if best is None or best_rate * occasion.trust < GAIN * hopes.plain:
-            return hopes.plainly()
+            return hopes.on_trial() if occasion.probes_drafts else hopes.plainly()
         return hopes.decision(best, price, best_rate)
 
     def _alike(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
@@ -185,6 +187,14 @@ class _Hopes:
         tokens = (1 + self._gains[np.arange(len(depths)), depths])[self._decoding]
         evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
         return bool(rate * evenness >= self.plain)
+
+    def on_trial(self) -> Decision:
+        """All draft a little, to see what it costs and brings."""
+        depths = self.uniform(PROBE_DEPTH)
+        if not depths.any():
+            return self.plainly()
+        promised, _ = self.outcome(depths, PROBE_DEPTH)
+        return replace(self.decision(depths, self.plain, promised), depths=self.exactly(depths))
 
     def plainly(self) -> Decision:
         """Nobody drafts but those whose callers want it."""

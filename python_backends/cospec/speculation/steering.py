@@ -31,6 +31,7 @@ from cospec.speculation.sequence import Draft, Sequence
 from cospec.speculation.track_record import TrackRecord
 
 LATELY = 10  # rounds
+MOST_ON_TRIAL = 2  # sequences whose drafters may read their prompts for a try
 LEAST_PIECE = 16  # tokens of a prompt that are read at once
 LEAST_SHARE = 0.25  # of a round's time, for prompts, whatever is promised to those who decode
 OVERLOADED = 0.25  # of the promises broken: there is no time to win for them, and prompts must be read
@@ -219,6 +220,7 @@ class Steering:
             trust=self._drafted.factor(len(group)),
             plain_trust=self._plain.factor(len(group)),
             probes_plain=self._plain.is_stale(len(group)),
+            probes_drafts=len(group) <= MOST_ON_TRIAL and self._drafted.is_stale(len(group)),
             seconds=round_limit([each.progress_at(now).slack(self._hoped(each)) for each in promised]),
         )
 

@@ -7,7 +7,8 @@ by, and is due for a try when nothing has been heard of it for long.
 
 MEMORY = 0.95  # of earlier rounds, a drafted round later
 FADING = 0.998  # ... a round of the other kind later
-STALE = 40  # rounds of the other kind
+STALE, STALE_AT_FIRST = 40, 8  # rounds of the other kind
+KNOWN = 8  # rounds after which it is no longer the first
 UNPROVEN = 24.0  # rounds of one sequence that the belief in promises counts
 MOST = 3.0  # times the promise that one round may count
 
@@ -19,6 +20,7 @@ class TrackRecord:
         self._rounds: dict[int, float] = {}
         self._kept: dict[int, float] = {}
         self._ago: dict[int, int] = {}
+        self._seen: dict[int, int] = {}
 
     def factor(self, rows: int) -> float:
         """What came true of a promised token per second."""
@@ -29,12 +31,14 @@ class TrackRecord:
         """Tokens per second."""
         size = _size(rows)
         self._ago[size] = 0
+        self._seen[size] = self._seen.get(size, 0) + 1
         self._rounds[size] = MEMORY * self._rounds.get(size, 0.0) + rows
         self._kept[size] = MEMORY * self._kept.get(size, 0.0) + rows * min(found / promised, MOST)
 
     def is_stale(self, rows: int) -> bool:
         """Whether nothing has been observed for long."""
-        return self._ago.get(_size(rows), 0) >= STALE
+        size = _size(rows)
+        return self._ago.get(size, 0) >= (STALE if self._seen.get(size, 0) >= KNOWN else STALE_AT_FIRST)
 
     def forget(self, rows: int) -> None:
         """A round of the other kind."""
