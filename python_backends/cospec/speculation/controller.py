@@ -24,6 +24,7 @@ HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
 LEEWAY = 2  # times the depth that is best on average
 PROBE_DEPTH = 6
+SURE_ROUNDS = 3.0  # that drafting will go on for: what drafters must read first has to pay within them
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
 
 
@@ -146,7 +147,7 @@ class _Hopes:
         steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
-        rounds_left = np.asarray([max(1.0, outlook.remaining / TYPICAL_GAIN) for outlook in outlooks])
+        rounds_left = np.asarray([min(max(outlook.remaining / TYPICAL_GAIN, 1.0), SURE_ROUNDS) for outlook in outlooks])
         self._catching_up = self._unread * self._draft_token / rounds_left  # seconds of each round to come
 
     def depths_at(self, price: float) -> NDArray[np.int64]:
