@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,36 @@ def test_at_no_load_is_auto_slower_than_not_drafting(rate: float, acceptance: fl
     off, auto = (simulate(scenario(mode, acceptance), arrivals, 1) for mode in ("off", "auto"))
     assert auto.tokens_per_second >= 0.97 * off.tokens_per_second
     assert auto.tpot_p50 <= 1.05 * off.tpot_p50
+
+
+@cache
+def rate(requests: int, acceptance: float, mode: str = "auto", believed: float = 1.0) -> float:
+    """Tokens per second of as many at once, of 400 tokens each; costs are first `believed` times what they are."""
+    profile = Profile(
+        tuple((work, believed * seconds) for work, seconds in PROFILE.verify),
+        tuple((work, believed * seconds) for work, seconds in PROFILE.draft),
+    )
+    deceived = replace(scenario(mode, acceptance), believed=profile, seed=1)
+    return simulate(deceived, [Arrival(0.0, 40, 400)] * requests, 1).tokens_per_second
+
+
+@pytest.mark.parametrize("believed", [3, 1 / 3])
+@pytest.mark.parametrize(("requests", "acceptance"), [(1, 0.05), (1, 0.3), (16, 0.3)])
+def test_costs_believed_wrongly_take_little_where_drafts_hardly_pay(
+    requests: int, acceptance: float, believed: float
+) -> None:
+    assert rate(requests, acceptance, believed=believed) >= 0.95 * rate(requests, acceptance, "off")
+
+
+@pytest.mark.parametrize("believed", [3, 1 / 3])
+def test_costs_believed_wrongly_leave_a_request_alone_nine_tenths_of_its_gain(believed: float) -> None:
+    plain = rate(1, 0.8, "off")
+    assert rate(1, 0.8, believed=believed) - plain >= 0.9 * (rate(1, 0.8) - plain) > plain
+
+
+@pytest.mark.parametrize("believed", [3, 1 / 3])
+def test_costs_believed_wrongly_take_at_most_a_quarter_where_drafts_nearly_pay(believed: float) -> None:
+    assert rate(16, 0.8, believed=believed) >= 0.75 * rate(16, 0.8, "off")
 
 
 @pytest.mark.parametrize("baseline", ["fixed", "schedule", "smartspec", "adaspec"])

@@ -32,6 +32,7 @@ class Scenario:
     mode: SpeculationMode
     acceptance: float  # mean chance that a draft token is accepted, all before it being
     seed: int = 0
+    believed: Profile | None = None  # by the controller at the start, where that is not what is true
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def _replica(scenario: Scenario, world: World) -> RoundLoop:
         _refuse_to_go_on,
         prior=_Known(settings.drafters),
     )
-    loop.steering.costs.learn(scenario.profile.verify, scenario.profile.draft)
+    believed = scenario.believed or scenario.profile
+    loop.steering.costs.learn(believed.verify, believed.draft)
     return loop
 
 
