@@ -31,7 +31,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"config", "speculation", "engine", "training"},
         {"numpy", "torch", "transformers", "tokenizers", "tqdm"},
     ),
-    "model_repository": ({"config", "speculation", "engine", "metrics", "triton_io"}, set()),
+    "python_backends/cospec/triton_models.py": ({"config", "engine", "metrics", "triton_io"}, set()),
+    "model_repository": ({"config", "engine", "triton_io", "triton_models"}, set()),
     "client/cospec_client": ({"cospec_client"}, {"numpy", "tritonclient"}),
     "loadtests": (
         {"cospec_client", "loadtests"},
