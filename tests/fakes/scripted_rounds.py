@@ -52,9 +52,10 @@ def make_loop(
     patience: float = 1.0,
     warnings: list[str] | None = None,
     observer: Observer | None = None,
+    controller: str = "adaptive",
     **serving: object,
 ) -> RoundLoop:
-    speculation = SpeculationSettings(draft_patience_seconds=patience)
+    speculation = SpeculationSettings(draft_patience_seconds=patience, controller=controller)
     settings = Settings(tuple(drafters), speculation=speculation, serving=ServingSettings(**serving))  # type: ignore[arg-type]
     log = [].append if warnings is None else warnings.append
     clock = partial(next, itertools.count(step=1e-3))  # what costs no time here must not seem to, now and then

@@ -46,9 +46,13 @@ def test_a_few_do_not_draft_at_the_cost_of_most() -> None:
     assert not Adaptive().decide(occasion([0.95] * 4 + [0.06] * 28), costs(1e-4)).drafts
 
 
-def test_what_must_not_draft_does_not_and_what_is_forced_does() -> None:
+def test_what_must_not_draft_does_not() -> None:
     assert not Adaptive().decide(occasion([0.9], deepest=0), COSTLY).drafts
-    assert Adaptive().decide(occasion([0.06] * 64, deepest=7, forced=True), COSTLY).depths == (7,) * 64
+
+
+def test_where_nobody_should_draft_there_is_still_a_price_for_those_whose_callers_want_it() -> None:
+    decision = Adaptive().decide(occasion([0.06] * 64), COSTLY)
+    assert not decision.drafts and decision.price > 0 and decision.stop_below > 0
 
 
 def test_a_drafter_that_has_much_to_catch_up_with_waits_until_it_pays() -> None:

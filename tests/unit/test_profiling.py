@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from cospec.speculation.cost_model import VerifyWork
 from cospec.speculation.profiling import Profile, Profiler
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.sequence import CalleeError
@@ -91,3 +92,25 @@ def test_a_verifier_that_fails_costs_the_profile_and_nothing_else() -> None:
     kept, warnings = Kept(), []
     asyncio.run(loop_over(Broken(counting), warnings).know_costs(kept))
     assert kept.profile is None and "costs could not be measured" in warnings[0]
+
+
+def test_a_profile_that_cannot_be_kept_is_used_all_the_same() -> None:
+    class Full(Kept):
+        def save(self, profile: Profile) -> None:
+            raise OSError("no space left on device")
+
+    warnings: list[str] = []
+    loop = loop_over(ScriptedVerifier(counting), warnings)
+    asyncio.run(loop.know_costs(Full()))
+    assert loop.steering.costs.verify_seconds(VerifyWork(1, 1, 16)) > 0
+    assert "no space left" in warnings[0] and "anew at the next start" in warnings[0]
+
+
+def test_a_kept_profile_that_cannot_be_read_costs_the_profile_and_nothing_else() -> None:
+    class Damaged(Kept):
+        def load(self) -> Profile | None:
+            raise ValueError("damaged")
+
+    warnings: list[str] = []
+    asyncio.run(loop_over(ScriptedVerifier(counting), warnings).know_costs(Damaged()))
+    assert "costs could not be measured" in warnings[0]

@@ -5,6 +5,7 @@ from collections.abc import Sequence as Tokens
 
 import pytest
 from cospec.config import CONTROLLERS
+from cospec.speculation.observer import Several, Unobserved
 from cospec.speculation.request import Method, SpeculationMode
 from cospec.speculation.sequence import Sequence
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
@@ -164,6 +165,14 @@ def test_no_controller_changes_a_token(controller: str) -> None:
         assert output(sequence) == expected(sequence.request.prompt, sequence.request.max_tokens)
 
 
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_whatever_the_default_controller_a_request_that_names_its_drafts_gets_them(controller: str) -> None:
+    modes = (SpeculationMode(Method.FIXED, "a", 4), routed(4), SpeculationMode(Method.TREE, None, 4))
+    loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)}, controller=controller)
+    for sequence in generate(loop, *(make_request((n, 7), mode=mode) for n, mode in enumerate(modes))):
+        assert sequence.statistics.mean_acceptance_length > 3
+
+
 def test_a_long_prompt_beside_others_is_read_in_pieces_and_says_the_same() -> None:
     class Watching(ScriptedVerifier):
         longest = 0
@@ -225,3 +234,55 @@ def test_an_exception_in_a_round_ends_its_requests_and_the_loop_serves_on() -> N
     broken, served = generate(loop, make_request(), make_request())
     assert "internal error" in str(broken.error)
     assert output(served) == expected((1, 2, 3), 20)
+
+
+def test_where_no_group_can_be_chosen_the_waiting_end_and_the_loop_serves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_once(*_: object) -> list[int]:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    async def one_after_another() -> list[Sequence]:
+        task = asyncio.create_task(loop.run())
+        sequences = []
+        for number in range(2):
+            sequences.append(loop.submit(number, make_request(), decode))
+            while not sequences[-1].done:
+                await sequences[-1].progress.wait()
+                sequences[-1].progress.clear()
+        task.cancel()
+        return sequences
+
+    loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)})
+    monkeypatch.setattr(loop.steering, "choose_group", broken_once)
+    broken, served = asyncio.run(asyncio.wait_for(one_after_another(), 20))
+    assert "internal error" in str(broken.error)
+    assert output(served) == expected((1, 2, 3), 20)
+    assert not len(loop.pool)
+
+
+def test_what_a_failed_verification_took_teaches_nothing() -> None:
+    warnings: list[str] = []
+    verifier = ScriptedVerifier(counting, failures=3)
+    loop = make_loop(verifier, {"a": ScriptedDrafter(counting)}, warnings=warnings)
+    [sequence] = generate(loop, make_request())
+    assert output(sequence) == expected((1, 2, 3), 20) and "verifier failed" in warnings[0]
+    assert len(sequence.statistics.timeline) == len(verifier.group_sizes)
+
+
+def test_an_observer_that_fails_costs_no_request_and_is_named_once() -> None:
+    class Failing(Unobserved):
+        def round_ended(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    class Counting(Unobserved):
+        rounds = 0
+
+        def round_ended(self, *_: object) -> None:
+            self.rounds += 1
+
+    watching, warnings = Counting(), list[str]()
+    both = Several([Failing(), watching], warnings.append)
+    loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)}, observer=both)
+    [sequence] = generate(loop, make_request())
+    assert output(sequence) == expected((1, 2, 3), 20) and watching.rounds > 1
+    assert len(warnings) == 1 and "Failing failed" in warnings[0]

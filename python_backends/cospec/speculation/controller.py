@@ -38,7 +38,7 @@ class Outlook:
     unread: int = 0  # tokens that its drafter would have to read first
     behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
     pace: float = 0.0  # tokens per second that were promised; 0: none
-    forced: bool = False  # the caller wants drafts, whatever they cost
+    forced: bool = False  # the caller gets drafts of its own depth, whatever is decided
     decoding: bool = True  # else its prompt is being read
 
     def needed(self, seconds: float) -> float:
@@ -128,7 +128,7 @@ class Adaptive:
         if best_rate * occasion.trust < GAIN * hopes.plain:
             return hopes.plainly()
         decision = hopes.decision(best, best_rate * occasion.trust, best_rate)
-        return replace(decision, depths=hopes.exactly(best), stop_below=0.0)
+        return replace(decision, depths=tuple(best.tolist()), stop_below=0.0)
 
 
 class _Hopes:
@@ -141,7 +141,6 @@ class _Hopes:
         self.plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
         self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
-        self._forced = np.asarray([outlook.forced for outlook in outlooks])
         self._unread = np.asarray([outlook.unread for outlook in outlooks])
         chances: Floats = np.asarray([outlook.chance for outlook in outlooks], dtype=np.float64)
         steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
@@ -167,10 +166,6 @@ class _Hopes:
     def uniform(self, depth: int) -> NDArray[np.int64]:
         return np.minimum(depth, self._deepest)
 
-    def exactly(self, depths: NDArray[np.int64]) -> tuple[int, ...]:
-        """These, and what callers want."""
-        return tuple(np.where(self._forced, self._deepest, depths).tolist())
-
     def outcome(self, depths: NDArray[np.int64], steps: int | None = None) -> tuple[float, float]:
         """(tokens per second of the sequences that decode, seconds of the whole round); `steps`: of the drafters, where
         a draft may not go beyond its depth."""
@@ -195,18 +190,15 @@ class _Hopes:
         if not depths.any():
             return self.plainly()
         promised, _ = self.outcome(depths, PROBE_DEPTH)
-        return replace(self.decision(depths, self.plain, promised), depths=self.exactly(depths))
+        return replace(self.decision(depths, self.plain, promised), depths=tuple(depths.tolist()))
 
     def plainly(self) -> Decision:
-        """Nobody drafts but those whose callers want it."""
+        """Nobody drafts but those whose callers want it, at the price of plain decoding."""
         return self.decision(self.uniform(0), self.plain, 0.0)
 
     def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
-        """With drafts for those too whose callers want them, which nothing is promised of."""
-        limits = np.where(self._forced, self._deepest, self._limits(depths))
-        if not limits.any():
-            return Decision(tuple(limits.tolist()))
-        step, verify = self._prices(int((limits > 0).sum()))
+        limits = self._limits(depths)
+        step, verify = self._prices(max(1, int((limits > 0).sum())))
         return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price, promised)
 
     def _limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:

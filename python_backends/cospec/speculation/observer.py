@@ -1,5 +1,6 @@
-"""Who wants to know what the round loop does. Called in the loop's own thread: must be quick, and must not raise."""
+"""Who wants to know what the round loop does. Called in the loop's own thread: must be quick, and should not raise."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from typing import Protocol
 
@@ -61,35 +62,42 @@ class Unobserved:
 
 
 class Several:
-    """Each of them is told."""
+    """Each of them is told. One that fails does not stop what it watches."""
 
-    def __init__(self, observers: Rows[Observer]) -> None:
+    def __init__(self, observers: Rows[Observer], log_warning: Callable[[str], None]) -> None:
         self._observers = observers
+        self._log_warning = log_warning
+        self._failing: set[str] = set()
 
     def admitted(self, sequence: Sequence) -> None:
-        for observer in self._observers:
-            observer.admitted(sequence)
+        self._tell(lambda observer: observer.admitted(sequence))
 
     def planned(self, plans: Rows[Plan]) -> None:
-        for observer in self._observers:
-            observer.planned(plans)
+        self._tell(lambda observer: observer.planned(plans))
 
     def answered(self, drafter: str, rows: Rows[DraftRow], asked: float, now: float) -> None:
-        for observer in self._observers:
-            observer.answered(drafter, rows, asked, now)
+        self._tell(lambda observer: observer.answered(drafter, rows, asked, now))
 
     def failed(self, drafter: str) -> None:
-        for observer in self._observers:
-            observer.failed(drafter)
+        self._tell(lambda observer: observer.failed(drafter))
 
     def gained(self, sequence: Sequence, draft: Draft, result: VerifyResult, num_tokens: int, now: float) -> None:
-        for observer in self._observers:
-            observer.gained(sequence, draft, result, num_tokens, now)
+        self._tell(lambda observer: observer.gained(sequence, draft, result, num_tokens, now))
 
     def round_ended(self, group: Rows[Sequence], drafts: Rows[Draft], moments: Moments) -> None:
-        for observer in self._observers:
-            observer.round_ended(group, drafts, moments)
+        self._tell(lambda observer: observer.round_ended(group, drafts, moments))
 
     def ended(self, sequence: Sequence) -> None:
+        self._tell(lambda observer: observer.ended(sequence))
+
+    def _tell(self, event: Callable[[Observer], None]) -> None:
         for observer in self._observers:
-            observer.ended(sequence)
+            try:
+                event(observer)
+            except Exception as error:
+                self._warn_once(type(observer).__name__, error)
+
+    def _warn_once(self, name: str, error: Exception) -> None:
+        if name not in self._failing:
+            self._failing.add(name)
+            self._log_warning(f"{name} failed, and what it reports is incomplete from now on: {error!r}")

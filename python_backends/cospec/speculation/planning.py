@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from cospec.config import SpeculationSettings
 from cospec.speculation.baselines import AdaSpec, Fixed, Off, Schedule, SmartSpec
-from cospec.speculation.controller import Adaptive, Controller, Outlook
+from cospec.speculation.controller import Adaptive, Controller, Decision, Outlook
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.request import Method, SpeculationMode
 from cospec.speculation.routing import Route, RoutingPolicy, Switching, Ucb
@@ -33,13 +33,11 @@ NO_DRAFT = Plan()
 
 @dataclass(frozen=True)
 class Budget:
-    """Of one sequence's round, as a controller decided."""
+    """Of one sequence's round."""
 
     depth: int  # draft tokens on the longest path; 0: none
-    stop_below: float  # as in `Decision`
-    price: float  # as in `Decision`
-    promised: float  # as in `Decision`
     needed: float  # as in `Outlook`
+    decision: Decision  # of those with the same controller
     chains: bool  # as in `Controller`
 
 
@@ -101,9 +99,12 @@ class Planner:
         drafters = (*route.leaders, *route.explorers, *((LOOKUP,) if mode.lookup else ()))
         if not drafters:
             return NO_DRAFT
-        shape = replace(self._shape(mode.method, budget), drafters=drafters, explorers=route.explorers)
-        chosen = shape.method in (Method.TREE, Method.LOCKSTEP) and (shape.branching > 1 or asked.method is Method.AUTO)
-        return replace(shape, depth=budget.depth, priced=chosen and budget.price > 0, needed=budget.needed)
+        shape = self._shape(mode.method, budget)
+        # An explicit chain is verified as asked; what grew as a tree, or was left to the server, has to be worth it.
+        grown = mode.method in (Method.TREE, Method.LOCKSTEP)
+        chosen = asked.method is Method.AUTO and mode.method is not Method.VOTE
+        priced = budget.decision.price > 0 and (grown or chosen)
+        return replace(shape, drafters=drafters, explorers=route.explorers, priced=priced, needed=budget.needed)
 
     def _resolve(self, mode: SpeculationMode, chains: bool) -> SpeculationMode:
         """`auto` by the settings."""
@@ -122,12 +123,12 @@ class Planner:
     def _shape(self, method: Method, budget: Budget) -> Plan:
         settings = self._settings
         if method in (Method.FIXED, Method.ROUTED):
-            return Plan(method=Method.TREE, num_nodes=budget.depth)
+            return Plan(method=Method.TREE, depth=budget.depth, num_nodes=budget.depth)
         if method is Method.VOTE:
-            return Plan(method=Method.VOTE, num_nodes=budget.depth)
-        plan = Plan(method=method, branching=settings.branching, num_nodes=settings.num_nodes)
+            return Plan(method=Method.VOTE, depth=budget.depth, num_nodes=budget.depth)
+        plan = Plan(method=method, depth=budget.depth, branching=settings.branching, num_nodes=settings.num_nodes)
         tree = method is Method.TREE
-        return replace(plan, width=settings.width, stop_below=budget.stop_below) if tree else plan
+        return replace(plan, width=settings.width, stop_below=budget.decision.stop_below) if tree else plan
 
 
 def controllers_of(sequences: Rows[Sequence], default: str) -> Mapping[str, list[int]]:

@@ -83,6 +83,13 @@ class RequestPool:
         self._ready = [sequence for index, sequence in enumerate(self._ready) if index not in chosen]
         return group
 
+    def take_all(self) -> list[Sequence]:
+        """Every sequence between two rounds, those too that wait for a session; all count as active."""
+        taken = [*self._ready, *self._waiting]
+        self._num_active += len(self._waiting)
+        self._ready, self._waiting = [], []
+        return taken
+
     def _admit(self) -> bool:
         """Whether anything is ready."""
         released = self._releases()

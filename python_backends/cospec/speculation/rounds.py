@@ -20,7 +20,7 @@ from cospec.speculation.lookup import LOOKUP, LookupDrafter
 from cospec.speculation.observer import Observer, Unobserved
 from cospec.speculation.planning import Plan
 from cospec.speculation.pool import RequestPool
-from cospec.speculation.profiling import Profiler, Profiles
+from cospec.speculation.profiling import Profile, Profiler, Profiles
 from cospec.speculation.request import GenerationRequest
 from cospec.speculation.router import Router, TextPrior
 from cospec.speculation.sequence import CalleeError, Draft, Finish, Sequence
@@ -28,7 +28,7 @@ from cospec.speculation.steering import Facts, Steering
 from cospec.speculation.text_stream import Decode
 from cospec.speculation.types import Drafter, Status, Verifier, VerifyResult
 
-RETRY_PAUSE = 0.2  # seconds between two attempts at a verifier that fails
+RETRY_PAUSE = 0.2  # seconds between two attempts at what fails
 SLOT_PAUSE = 0.005  # seconds to wait when no sequence of a group got a slot
 
 
@@ -92,18 +92,22 @@ class RoundLoop:
 
     async def know_costs(self, profiles: Profiles) -> None:
         """From an earlier start's profile, or by measuring, which takes seconds."""
-        profile = profiles.load()
-        if profile is None:
-            settings = self._settings
-            rows, room = settings.serving.max_group_size, settings.engine.verifier.max_length
-            slots = min(settings.engine.verifier.num_slots, settings.engine.drafter.num_slots)
-            try:
-                profile = await Profiler(self._verifier, self._models, self._clock, min(rows, slots), room).profile()
-            except CalleeError as error:
-                self._log_warning(f"costs could not be measured, and are learnt on the way: {error}")
-                return
+        try:
+            profile = profiles.load() or await self._measure(profiles)
+            self.steering.costs.learn(profile.verify, profile.draft)
+        except Exception as error:  # requests wait for this, and can be served without it
+            self._log_warning(f"costs could not be measured, and are learnt on the way: {error!r}")
+
+    async def _measure(self, profiles: Profiles) -> Profile:
+        settings = self._settings
+        rows, room = settings.serving.max_group_size, settings.engine.verifier.max_length
+        slots = min(settings.engine.verifier.num_slots, settings.engine.drafter.num_slots)
+        profile = await Profiler(self._verifier, self._models, self._clock, min(rows, slots), room).profile()
+        try:
             profiles.save(profile)
-        self.steering.costs.learn(profile.verify, profile.draft)
+        except OSError as error:
+            self._log_warning(f"costs are measured anew at the next start, since they cannot be kept: {error}")
+        return profile
 
     async def run(self) -> None:
         """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""
@@ -115,12 +119,15 @@ class RoundLoop:
 
     async def _serve(self) -> None:
         while True:
-            group = await self.pool.take_group(self._choose_group)
+            group: list[Sequence] = []
             try:
+                group = await self.pool.take_group(self._choose_group)
                 await self._round([sequence for sequence in group if not sequence.cancelled])
             except Exception as error:  # whatever it is, these requests end and the loop goes on
                 self._log_warning(f"a round failed: {error!r}")
+                group = group or self.pool.take_all()  # no group could be chosen, and the next time would be the same
                 self._end_all(group, CalleeError("internal error while generating; see the server's log"))
+                await asyncio.sleep(RETRY_PAUSE)
             self._return(group)
 
     def _choose_group(self, ready: Rows[Sequence]) -> list[int]:
@@ -140,7 +147,7 @@ class RoundLoop:
         work = self._work(group, pieces, drafted.drafts)
         decoding = [sequence for sequence in group if sequence.num_unread == 1]
         before = sum(len(sequence.tokens) for sequence in decoding)
-        await self._verify(group, pieces, drafted.drafts, work.steps)
+        served = await self._verify(group, pieces, drafted.drafts, work.steps)
         self._ended_at = self._clock()
         gained = sum(len(sequence.tokens) for sequence in decoding) - before
         moments = (started, verifying, self._ended_at)
@@ -154,7 +161,8 @@ class RoundLoop:
             gained,
             sum(pieces) - len(decoding),
         )
-        self._record(group, drafted, facts, moments)
+        if served:
+            self._record(group, drafted, facts, moments)
         self._observer.round_ended(group, drafted.drafts, (routing, *moments))
 
     def _observe_pause(self, rows: int, now: float) -> None:
@@ -188,14 +196,15 @@ class RoundLoop:
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
         self._observer.planned(plans)
-        return plans, max((budget.promised for budget in budgets if budget.depth), default=0.0)
+        return plans, max((budget.decision.promised for budget in budgets if budget.depth), default=0.0)
 
     def _work(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft]) -> VerifyWork:
         longest = max(len(sequence.tokens) for sequence in group)
         steps = self._num_plain_tokens(group, drafts)
         return VerifyWork(len(group), sum(pieces) + sum(map(len, drafts)), longest, steps)
 
-    async def _verify(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft], num_tokens: int) -> None:
+    async def _verify(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft], num_tokens: int) -> bool:
+        """Whether the verifier did its work: else there is nothing to learn from how long it took."""
         rows = [
             sequence.verify_row(draft.tree, num_tokens, piece)
             for sequence, draft, piece in zip(group, drafts, pieces, strict=True)
@@ -204,12 +213,13 @@ class RoundLoop:
             results = await self._verifier.verify(rows)
         except CalleeError as error:
             await self._endure(group, error)
-            return
+            return False
         now = self._clock()
         for sequence, draft, piece, result in zip(group, drafts, pieces, results, strict=True):
             self._take_over(sequence, draft, piece, result, now)
         if all(result.status is Status.NO_SLOT for result in results):
             await asyncio.sleep(SLOT_PAUSE)
+        return any(result.status is Status.OK for result in results)
 
     def _num_plain_tokens(self, group: Rows[Sequence], drafts: Rows[Draft]) -> int:
         """A call costs a small model as much as a token: where nobody drafts, one call brings several tokens.

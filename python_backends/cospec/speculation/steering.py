@@ -109,15 +109,9 @@ class Steering:
             controller = self._controllers[name]
             occasion = self._occasion([group[place] for place in places], [pieces[place] for place in places], now)
             decision = controller.decide(occasion, self.costs)
-            for place, depth, outlook in zip(places, decision.depths, occasion.outlooks, strict=True):
-                budgets[place] = Budget(
-                    depth,
-                    decision.stop_below,
-                    decision.price,
-                    decision.promised,
-                    outlook.needed(self.latest_seconds),
-                    controller.chains,
-                )
+            for place, decided, outlook in zip(places, decision.depths, occasion.outlooks, strict=True):
+                depth = outlook.deepest if outlook.forced else decided
+                budgets[place] = Budget(depth, outlook.needed(self.latest_seconds), decision, controller.chains)
         return [budgets[place] for place in range(len(group))]
 
     def plans(self, group: Rows[Sequence], budgets: Rows[Budget], available: Rows[str]) -> list[Plan]:

@@ -80,7 +80,7 @@ class Orchestrator:
             pb_utils.Logger.log_warn,
             prior,
             busy_clock=time.thread_time,
-            observer=Several(observers),
+            observer=Several(observers, pb_utils.Logger.log_warn),
         )
         self._metrics.watch(self._rounds.pool)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
