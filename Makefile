@@ -12,7 +12,7 @@ CPU_WHEELS := https://download.pytorch.org/whl/cpu
 DOCKER ?= docker
 COMPOSE ?= $(DOCKER) compose
 
-.PHONY: help setup demo serve test test-compose base-images bench bench-adaptive bench-collab bench-peers bench-disaggregated train lint format clean
+.PHONY: help setup demo serve test test-deploy test-compose base-images bench bench-adaptive bench-collab bench-peers bench-disaggregated train lint format clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21
@@ -39,8 +39,15 @@ demo: setup  ## start a server, stream five answers, compare speculation off and
 serve: setup  ## serve on ports 8000 (HTTP), 8001 (gRPC), 8002 (metrics) until Ctrl-C
 	$(BIN)/cospec-server serve
 
-test: setup  ## every test, those on a live server included
+test: setup  ## every test, those on a live server included; test-deploy and test-compose need programs of others
 	$(BIN)/python -m pytest -q
+
+# Programs that are installed in .venv count too.
+test-deploy: export PATH := $(CURDIR)/$(BIN):$(PATH)
+test-deploy: setup  ## alerts, panels and manifests of deploy/ as Prometheus' and Kubernetes' own programs read them
+	@command -v promtool >/dev/null || { echo "test-deploy: 'promtool' is missing; install Debian's package prometheus"; exit 1; }
+	@command -v kubectl >/dev/null || { echo "test-deploy: 'kubectl' is missing; install it from kubernetes.io, or with $(BIN)/pip install -e '.[deploy]'"; exit 1; }
+	$(BIN)/python -m pytest -q deploy/checks
 
 test-compose: setup  ## build the image and run docker-compose.yml for real: serve, load, monitor, kill, drain, take down
 	@$(DOCKER) info >/dev/null 2>&1 || { echo "test-compose: no Docker daemon answers '$(DOCKER) info'; start one (dockerd)"; exit 1; }

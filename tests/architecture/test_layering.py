@@ -95,7 +95,7 @@ def test_shims_are_thin_and_drafters_share_one() -> None:
 
 
 def test_files_are_short_and_named_after_their_idea() -> None:
-    for place in ("python_backends", "client", "loadtests", "model_repository", "tests"):
+    for place in ("python_backends", "client", "loadtests", "model_repository", "deploy", "tests"):
         for path in python_files(place):
             assert path.stem not in {"utils", "helpers", "common"}, path
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 300, path

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import DEPLOY, ROOT
+
+from deploy.manifests import DEPLOY, ROOT
 
 PROJECT = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()

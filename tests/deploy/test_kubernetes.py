@@ -1,98 +1,32 @@
-"""The manifests as `kubectl apply -k` would send them."""
+"""The manifests as they are written; `make test-deploy` reads them as `kubectl apply -k` would send them."""
 
-import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 from cospec.config import DEFAULT_SETTINGS, Settings, load_settings
-from manifests import ALERTS, DEPLOY, ROOT, documents, require, run
 
-KUBERNETES = DEPLOY / "k8s"
-OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
-ENTRYPOINT = (DEPLOY / "entrypoint").read_text()
-NO_SCHEMA = {"PodMonitor", "PrometheusRule"}  # of the Prometheus operator, not of Kubernetes
+from deploy.manifests import ALERTS, DEPLOY, KUBERNETES, ROOT, documents, only
 
-
-def render(overlay: str | Path) -> list[dict[str, Any]]:
-    program = require("kubectl", "kustomize")
-    command = [program, "kustomize"] if program.endswith("kubectl") else [program, "build"]
-    return documents(run(*command, str(KUBERNETES / "overlays" / overlay)))
+RENDERED = ("kustomization.yaml", "deployment.yaml")  # the labels of selectors come with rendering
+PLAIN = sorted(path for path in (KUBERNETES / "base").glob("*.yaml") if path.name not in RENDERED)
+PLAIN += sorted((KUBERNETES / "components").rglob("*scaler.yaml"))
 
 
-def only(resources: list[dict[str, Any]], kind: str, name: str = "server") -> dict[str, Any]:
-    [found] = [item for item in resources if item["kind"] == kind and item["metadata"]["name"] == name]
-    return found
-
-
-def pod(resources: list[dict[str, Any]]) -> dict[str, Any]:
-    return dict(only(resources, "Deployment")["spec"]["template"]["spec"])
-
-
-@pytest.mark.parametrize("version", ["1.30", "1.37"])
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_rendered_overlay_is_what_kubernetes_accepts(overlay: str, version: str) -> None:
-    checked = [item for item in render(overlay) if item["kind"] not in NO_SCHEMA]
-    assert len(checked) >= 8
-    for item in checked:
-        kubernetes_validate.validate(item, version, strict=True)
-
-
-@pytest.mark.parametrize(
-    "path",
-    sorted((KUBERNETES / "base").glob("*.yaml")) + sorted((KUBERNETES / "components").rglob("*scaler.yaml")),
-    ids=lambda path: path.name,
-)
+@pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
 def test_a_plain_manifest_is_what_kubernetes_accepts(path: Path) -> None:
-    """Where no kubectl is, too: what a kustomization only completes must be valid before."""
-    if path.name in ("kustomization.yaml", "deployment.yaml"):  # the labels of selectors come with rendering
-        return
+    """What a kustomization only completes must be valid before."""
     for item in documents(path.read_text()):
         kubernetes_validate.validate(item, "1.37", strict=True)
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_selectors_ports_and_volumes_meet(overlay: str) -> None:
-    resources = render(overlay)
-    templates = [item["spec"]["template"] for item in resources if item["kind"] in ("Deployment", "StatefulSet")]
-    for item in resources:
-        if (selector := selector_of(item)) is not None:
-            [chosen] = [
-                template for template in templates if selector.items() <= template["metadata"]["labels"].items()
-            ]
-            ports = {port["name"] for port in chosen["spec"]["containers"][0]["ports"]}
-            assert ports_of(item) <= ports
-    for template in templates:
-        volumes = {volume["name"] for volume in template["spec"]["volumes"]}
-        containers = template["spec"]["containers"] + template["spec"].get("initContainers", [])
-        assert {mount["name"] for container in containers for mount in container["volumeMounts"]} <= volumes
-    assert only(resources, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == "server"
-
-
-def selector_of(resource: dict[str, Any]) -> dict[str, str] | None:
-    spec = resource.get("spec", {})
-    if resource["kind"] == "NetworkPolicy":
-        return dict(spec["podSelector"]["matchLabels"])
-    selector = spec.get("selector")
-    return dict(selector.get("matchLabels", selector)) if selector else None
-
-
-def ports_of(resource: dict[str, Any]) -> set[str]:
-    """Names that a Service or a PodMonitor has for ports of its pods."""
-    spec = resource["spec"]
-    return {port["targetPort"] for port in spec.get("ports", [])} | {
-        endpoint["port"] for endpoint in spec.get("podMetricsEndpoints", [])
-    }
-
-
 def test_every_remote_drafter_is_a_pod_of_the_stateful_set() -> None:
-    resources = render("disaggregated")
-    drafters = only(resources, "StatefulSet", "drafters")
+    overlay = KUBERNETES / "overlays" / "disaggregated"
+    drafters = only(documents((overlay / "drafters.yaml").read_text()), "StatefulSet", "drafters")
     pods = {f"drafters-{number}.drafters:8001" for number in range(drafters["spec"]["replicas"])}
-    settings = with_remote_drafters(KUBERNETES / "overlays" / "disaggregated" / "remote_drafters.yaml")
+    settings = with_remote_drafters(overlay / "remote_drafters.yaml")
     assert all(set(remote.urls) == pods for remote in settings.remote_drafters.values())
     assert set(settings.remote_drafters) == set(settings.drafters)
     models = drafters["spec"]["template"]["spec"]["containers"][0]["args"][2:]
@@ -112,33 +46,6 @@ def with_remote_drafters(file: Path) -> Settings:
         joined.write(DEFAULT_SETTINGS.read_text() + file.read_text())
         joined.flush()
         return load_settings(Path(joined.name))
-
-
-def test_settings_of_your_own_reach_the_server_and_roll_its_pods(tmp_path: Path) -> None:
-    copy = shutil.copytree(KUBERNETES, tmp_path / "k8s")
-    overlay = copy / "overlays" / "cpu" / "kustomization.yaml"
-    overlay.write_text(overlay.read_text().replace("# - ../../components/settings", "- ../../components/settings"))
-    own = copy / "components" / "settings" / "cospec.yaml"
-    names = set()
-    for text in (DEFAULT_SETTINGS.read_text(), DEFAULT_SETTINGS.read_text() + "# changed\n"):
-        own.write_text(text)
-        resources = render(overlay.parent)
-        [volume] = [volume for volume in pod(resources)["volumes"] if volume["name"] == "settings"]
-        assert only(resources, "ConfigMap", volume["configMap"]["name"])["data"] == {"cospec.yaml": text}
-        names.add(volume["configMap"]["name"])
-        for container in pod(resources)["containers"] + pod(resources)["initContainers"]:
-            mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-            assert f"{mounts['settings']}/cospec.yaml" in ENTRYPOINT
-    assert len(names) == 2
-
-
-@pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_pod_has_time_to_drain(overlay: str) -> None:
-    spec = pod(render(overlay))
-    [server] = spec["containers"]
-    pause = int(server["lifecycle"]["preStop"]["exec"]["command"][1])
-    drain, end = 60, 8  # `cospec-server serve --drain-seconds`, and until what is left is killed
-    assert spec["terminationGracePeriodSeconds"] >= pause + drain + end
 
 
 def test_the_operators_alerts_are_prometheus_own() -> None:

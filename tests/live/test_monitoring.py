@@ -3,7 +3,8 @@
 import urllib.request
 
 from cospec.serve import TritonServer
-from manifests import watched_metrics
+
+from deploy.manifests import watched_metrics
 
 
 def test_every_metric_that_is_watched_is_published(server: TritonServer) -> None:
