@@ -25,27 +25,28 @@ from tritonclient.utils import InferenceServerException
 from loadtests.adaptive_plan import AUTO, CONTENDERS, FIXED, FULL, OFF, PARTS, QUICK, AdaptivePlan, PairPlan
 from loadtests.adaptive_replay import Due, Replay, bursts, replay, summarize
 from loadtests.adaptive_report import write_report
+from loadtests.bench_options import add_extent, add_output, add_pairs, add_seed, add_verifier_weights, chosen_pairs
 from loadtests.bench_plan import Mode
 from loadtests.collab_cell import CollabCell, Server, run_collab_cell
 from loadtests.collab_pair import servers_of, warm_up
 from loadtests.collab_plan import ALONE
 from loadtests.environment import describe_environment, read_settings
 from loadtests.metrics import median_summary, percentile
-from loadtests.pairs import Pair, bundle_and, num_parameters
+from loadtests.pairs import Pair, num_parameters
 from loadtests.server_process import COSPEC_SERVER, ServerFailed
 from loadtests.settings_file import write_changed
 from loadtests.workload import MIXED, prompts_of
 
-RESULTS = Path(__file__).parent / "results"
 PROMPT_TOKENS = 64  # about what the repository's prompts have, for the simulator
 Result = dict[str, Any]
 Cells = dict[tuple[Mode, int], list[CollabCell]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
     plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
-    pairs = [pair for pair in bundle_and(options.verifier_weights) if not options.pairs or pair.name in options.pairs]
+    pairs = chosen_pairs(parser, options)
     order = random.Random(options.seed)
     result: Result = {"pairs": []}
     try:
@@ -62,20 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests.adaptive", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
-    parser.add_argument("--repeats", type=int, metavar="N", help="of every cell (default: 3 and 2; quick: 1)")
-    parser.add_argument(
-        "--verifier-weights",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="a checkpoint to measure after the bundled one, such as `cospec-server expand` makes; repeatable",
-    )
-    parser.add_argument("--pairs", nargs="+", metavar="NAME", help="only these: bundle, or a checkpoint's folder")
+    add_extent(parser, "of every cell (default: 3 and 2; quick: 1)")
+    add_verifier_weights(parser)
+    add_pairs(parser)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for adaptive.json, .md and plots")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of cells, and of arrivals")
+    add_output(parser, "adaptive.json, .md and plots")
+    add_seed(parser, "of the order of cells, and of arrivals")
     return parser
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from cospec_client import Client, CospecError
 from tqdm import tqdm
 
+from loadtests.bench_options import add_extent, add_output, add_seed
 from loadtests.bench_plan import FULL, MODES, OFF, QUICK, Cell, Mode, Plan, run_cell
 from loadtests.bench_report import write_report
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
@@ -20,8 +21,6 @@ from loadtests.json_process import BaselineFailed, json_of
 from loadtests.metrics import median_summary
 from loadtests.server_process import ServerFailed, server_at
 from loadtests.workload import Prompt, mixed_prompts
-
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
-    parser.add_argument("--repeats", type=int, help=f"of every cell (default: {FULL.repeats}; quick: {QUICK.repeats})")
+    add_extent(parser, f"of every cell (default: {FULL.repeats}; quick: {QUICK.repeats})")
     parser.add_argument("--url", help="gRPC address of a running server (default: start one)")
     parser.add_argument(
         "--settings", type=Path, default=DEFAULT_SETTINGS, help="settings of the server (default: the shipped ones)"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for bench.json, .md, .png")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of cells")
+    add_output(parser, "bench.json, .md, .png")
+    add_seed(parser)
     return parser
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from cospec_client import CospecError
 from tritonclient.utils import InferenceServerException
 
+from loadtests.bench_options import add_extent, add_output, add_pairs, add_seed, add_verifier_weights, chosen_pairs
 from loadtests.collab_bls import measure_bls
 from loadtests.collab_cell import Server
 from loadtests.collab_expertise import acceptance, routing
@@ -25,12 +26,11 @@ from loadtests.collab_report import write_report
 from loadtests.collab_temperatures import offline, served
 from loadtests.environment import describe_environment, read_settings
 from loadtests.json_process import BaselineFailed
-from loadtests.pairs import Pair, bundle_and
+from loadtests.pairs import Pair
 from loadtests.server_process import ServerFailed
 from loadtests.settings_file import Overrides, read_changes
 from loadtests.workload import MIXED, prompts_of
 
-RESULTS = Path(__file__).parent / "results"
 Result = dict[str, Any]
 EXAMPLES = """examples:
   python -m loadtests.collab --quick                                  the bundle, in a few minutes
@@ -41,16 +41,11 @@ EXAMPLES = """examples:
 def main(arguments: list[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(arguments)
-    pairs = bundle_and(options.verifier_weights)
-    chosen = [pair for pair in pairs if pair.name in (options.pairs or [each.name for each in pairs])]
-    if not chosen:
-        parser.error(
-            f"--pairs must name some of {', '.join(pair.name for pair in pairs)}; got {' '.join(options.pairs)}"
-        )
+    pairs = chosen_pairs(parser, options)
     plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
     try:
         costly = read_changes(options.settings_costly) if options.settings_costly else {}
-        for result in measure(chosen, plan, tuple(options.parts), costly, random.Random(options.seed)):
+        for result in measure(pairs, plan, tuple(options.parts), costly, random.Random(options.seed)):
             write_report({**result, **describe_environment(read_settings())}, options.output)
     except (OSError, ValueError, ServerFailed, CospecError, BaselineFailed, InferenceServerException) as error:
         print(f"bench-collab: {error}", file=sys.stderr)
@@ -66,25 +61,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
-    parser.add_argument("--repeats", type=int, metavar="N", help="of every cell (default: 3; quick: 1)")
-    parser.add_argument(
-        "--verifier-weights",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="a checkpoint to measure after the bundled one, such as `cospec-server expand` makes; repeatable",
-    )
+    add_extent(parser, "of every cell (default: 3; quick: 1)")
+    add_verifier_weights(parser)
     parser.add_argument(
         "--settings-costly",
         type=Path,
         metavar="FILE",
         help="YAML: what such a checkpoint's server has other than shipped (default: nothing)",
     )
-    parser.add_argument(
-        "--pairs", nargs="+", metavar="NAME", help="only these: bundle, or the name of a checkpoint's folder"
-    )
+    add_pairs(parser)
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -92,8 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
         default=list(PARTS),
         help="only these; routing, temperatures and bls are measured on the first pair (default: all)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for collab.json, .md and plots")
-    parser.add_argument("--seed", type=int, default=0, help="of the order of cells")
+    add_output(parser, "collab.json, .md and plots")
+    add_seed(parser)
     return parser
 
 

@@ -17,13 +17,13 @@ from typing import Any
 import yaml
 from cospec_client import Client, CospecError
 
+from loadtests.bench_options import add_output
 from loadtests.bench_plan import Mode
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
 from loadtests.paired import PairedRates, PairPlan, as_markdown, measure_pair
 from loadtests.server_process import ServerFailed, running_server
 from loadtests.settings_file import write_changed
 
-RESULTS = Path(__file__).parent / "results"
 MODES = (Mode("auto", "auto"), Mode("routed:4", "routed:4"), Mode("tree:8", "tree:8"))
 FULL = PairPlan(repeats=8, max_tokens=64, requests={1: 10, 8: 32, 32: 64})
 QUICK = PairPlan(repeats=2, max_tokens=32, requests={1: 5, 8: 16})
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="two repeats of few and short answers: a look, not a result"
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for disaggregated.json and .md")
+    add_output(parser, "disaggregated.json and .md")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     try:

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +17,7 @@ from cospec_client import Client, CospecError
 from tqdm import tqdm
 
 from loadtests.bench import identical_share
+from loadtests.bench_options import add_extent, add_output, add_verifier_weights
 from loadtests.bench_plan import Cell
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
 from loadtests.json_process import BaselineFailed, json_of
@@ -29,7 +29,6 @@ from loadtests.peer_systems import PEER_PYTHON, CoSpec, OpenVino, System, conver
 from loadtests.server_process import ServerFailed, server_at
 from loadtests.workload import mixed_prompts, take
 
-RESULTS = Path(__file__).parent / "results"
 Rates = dict[tuple[Contender, int], float]
 Cells = dict[tuple[Contender, int], list[Cell]]
 
@@ -53,17 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtests.peers", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one repeat, few and short answers: a look, not a result")
-    parser.add_argument("--repeats", type=int, help=f"of every measurement (default: {FULL.repeats})")
-    parser.add_argument(
-        "--verifier-weights",
-        type=Path,
-        action="append",
-        default=[],
-        help="a checkpoint to compare on after the bundled one, such as `cospec-server expand` makes; repeatable",
-    )
+    add_extent(parser, f"of every measurement (default: {FULL.repeats})")
+    add_verifier_weights(parser, "to compare on")
     parser.add_argument("--peers-only", action="store_true", help="without CoSpec; texts are held against OpenVINO's")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder for peers.json, .md, .png")
+    add_output(parser, "peers.json, .md, .png")
     return parser
 
 

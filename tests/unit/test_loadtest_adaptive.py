@@ -146,3 +146,9 @@ def test_requests_that_fail_keep_no_promise() -> None:
 def test_a_promise_is_kept_by_both_times() -> None:
     kept = Answer(Due(0, PROMPT, 8), generation(), ttft=0.4, tpot=0.03)
     assert kept.keeps(0.5, 0.05) and not kept.keeps(0.3, 0.05) and not kept.keeps(0.5, 0.02)
+
+
+def test_an_unknown_pair_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        adaptive.main(["--pairs", "elsewhere"])
+    assert "--pairs must name some of bundle; got elsewhere" in capsys.readouterr().err
