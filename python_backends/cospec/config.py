@@ -20,6 +20,7 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent.parent / "model_repo
 
 DTYPES = ("float32", "bfloat16", "float16")
 RESERVED = "lookup"
+VERIFIER = "verifier"  # the first one's model; others are numbered from 2
 DEVICES = ("auto", "cpu", "cuda")
 CONTROLLERS = ("adaptive", "adaspec", "smartspec", "schedule", "fixed", "off")
 
@@ -124,6 +125,7 @@ class TracingSettings:
 @dataclass(frozen=True)
 class Settings:
     drafters: tuple[str, ...] = ("chat", "code", "literature", "math", "medicine")
+    verifiers: int = between(1, 64, 1)
     remote_drafters: dict[str, RemoteDrafterSettings] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -135,7 +137,11 @@ class Settings:
     @property
     def known_models(self) -> tuple[str, ...]:
         """Every Triton model, wherever it runs, callees before the orchestrator."""
-        return ("verifier", *map(drafter_model, self.drafters), "orchestrator")
+        return (*self.verifier_models, *map(drafter_model, self.drafters), "orchestrator")
+
+    @property
+    def verifier_models(self) -> tuple[str, ...]:
+        return (VERIFIER, *(f"{VERIFIER}_{number}" for number in range(2, self.verifiers + 1)))
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -149,9 +155,9 @@ class Settings:
         return [Path(name) for names in every for name in names if name]
 
     def weights(self, repository: Path) -> dict[str, Path]:
-        """Model name -> directory of its checkpoint, for the verifier and every drafter, wherever it runs."""
+        """Model name -> directory of its checkpoint, for every drafter, wherever it runs, and for all verifiers one."""
         drafters = {model: repository / model / "1" / "weights" for model in map(drafter_model, self.drafters)}
-        return {"verifier": repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
+        return {VERIFIER: repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
 
 
 def with_verifier(settings: Settings, weights: Path | None) -> Settings:

@@ -5,6 +5,7 @@ The files are committed, so that the repository shows what Triton sees; `--check
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,44 +26,40 @@ def render_all(settings: Settings) -> dict[str, str]:
 def model_configs(settings: Settings) -> dict[str, Any]:
     """Model name -> `model_config_pb2.ModelConfig`."""
     engine, serving = settings.engine, settings.serving
-    configs = {
-        "orchestrator": _orchestrator(),
-        "verifier": _callee(
-            "verifier", VERIFIER, engine.verifier.num_slots, engine.device, serving.max_queue_delay_microseconds
-        ),
-    }
-    for name in settings.drafters:
-        model = drafter_model(name)
-        configs[model] = _callee(model, DRAFTER, engine.drafter.num_slots, engine.device, 0)
+    configs = {"orchestrator": _orchestrator()}
+    for model in settings.verifier_models:
+        configs[model] = _callee(model, VERIFIER, engine.verifier.num_slots, serving.max_queue_delay_microseconds)
+    for model in map(drafter_model, settings.drafters):
+        configs[model] = _callee(model, DRAFTER, engine.drafter.num_slots, 0)
     return {name: json_format.ParseDict(config, model_config_pb2.ModelConfig()) for name, config in configs.items()}
 
 
 def _orchestrator() -> dict[str, Any]:
     return {
-        **_model("orchestrator", ORCHESTRATOR, "KIND_CPU"),
+        **_model("orchestrator", ORCHESTRATOR),
         "max_batch_size": 0,
         "model_transaction_policy": {"decoupled": True},
     }
 
 
-def _callee(name: str, signature: ModelSignature, max_batch_size: int, device: str, delay: int) -> dict[str, Any]:
-    kind = {"cpu": "KIND_CPU", "cuda": "KIND_GPU", "auto": "KIND_AUTO"}[device]
+def _callee(name: str, signature: ModelSignature, max_batch_size: int, delay: int) -> dict[str, Any]:
     return {
-        **_model(name, signature, kind),
+        **_model(name, signature),
         "max_batch_size": max_batch_size,
         "dynamic_batching": {"max_queue_delay_microseconds": delay},
         "parameters": {"FORCE_CPU_ONLY_INPUT_TENSORS": {"string_value": "yes"}},
     }
 
 
-def _model(name: str, signature: ModelSignature, kind: str) -> dict[str, Any]:
+def _model(name: str, signature: ModelSignature) -> dict[str, Any]:
     return {
         "name": name,
         "backend": "python",
         "input": [_input(spec) for spec in signature.inputs],
         "output": [_tensor(spec) for spec in signature.outputs],
-        # One instance: it owns the KV cache of its sessions, or, as orchestrator, the pool of requests.
-        "instance_group": [{"count": 1, "kind": kind}],
+        # One instance, however many GPUs there are: it owns the KV cache of its sessions, or the pool of requests. To
+        # Triton all run on the CPU; an engine takes its GPU itself.
+        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
     }
 
 
@@ -86,7 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the files, or with `--check` compare them; returns the exit code."""
     repository = Path(getattr(arguments, "model_repository", None) or DEFAULT_REPOSITORY)
     stale = []
-    for name, text in render_all(load_settings(getattr(arguments, "settings", None))).items():
+    settings = replace(load_settings(getattr(arguments, "settings", None)), verifiers=1)  # `serve` makes the others
+    for name, text in render_all(settings).items():
         path = repository / name / "config.pbtxt"
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue

@@ -28,6 +28,7 @@ from cospec.preflight import (
     check_weights,
 )
 from cospec.processes import die_with_parent, kill_group, triton_environment
+from cospec.repository import make_repository
 from cospec.server_tls import ServerTls
 from cospec.supervision import Supervisor
 from cospec.triton_installation import ServeError, TritonInstallation, find_triton
@@ -66,6 +67,7 @@ class TritonServer:
         self._runtime = Path(tempfile.mkdtemp(prefix="cospec-"))
         self._log = self._runtime / "triton.log"
         self._settings_file = self._runtime / "cospec.yaml"  # what the compiler and every model's process read
+        self._repository = self._runtime / "models"
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: Supervisor | None = None
         self._gate: Gate | None = None
@@ -101,6 +103,7 @@ class TritonServer:
             self._gate = Gate.make(self._settings_file)
             self._preflight(settings)
             self._compile(settings)
+            make_repository(settings, self._options.model_repository, self._repository)
             self._process = self._spawn(find_triton(self._runtime), settings)
             self._wait_until_ready(timeout)
             if "orchestrator" in settings.model_names:
@@ -176,7 +179,7 @@ class TritonServer:
     def _arguments(self, installation: TritonInstallation, settings: Settings) -> list[str]:
         options = self._options
         arguments = [
-            f"--model-repository={options.model_repository.resolve()}",
+            f"--model-repository={self._repository}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in settings.model_names),
             "--disable-auto-complete-config",

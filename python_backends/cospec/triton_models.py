@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cospec.config import Settings, load_settings
-from cospec.engine.building import build_drafter, build_verifier
+from cospec.engine.building import build_drafter, build_verifier, num_gpus
+from cospec.engine.placement import gpu_of
 from cospec.engine.same_vocabulary import require_same_vocabulary
 from cospec.metrics.engine_metrics import CountedVerifier, watch_cache
 from cospec.metrics.recorder import Recorder
@@ -38,7 +39,7 @@ class VerifierModel(EngineModel):
 
     def _load(self, args: dict[str, str], settings: Settings, recorder: Recorder) -> Callee[Any, Any]:
         weights = settings.weights(Path(args["model_repository"]).parent)["verifier"]
-        engine = build_verifier(settings.engine, weights)
+        engine = build_verifier(settings.engine, weights, _gpu(args, settings))
         watch_cache(recorder, args["model_name"], engine.sessions, settings.engine.verifier)
         return verifier_callee(CountedVerifier(engine, recorder, settings.engine.verifier.num_slots))
 
@@ -52,6 +53,10 @@ class DrafterModel(EngineModel):
         verifier = settings.weights(repository.parent)["verifier"]
         if verifier.is_dir():  # a server of drafters alone may not have it
             require_same_vocabulary(weights, verifier)
-        engine = build_drafter(settings.engine, weights)
+        engine = build_drafter(settings.engine, weights, _gpu(args, settings))
         watch_cache(recorder, args["model_name"], engine.sessions, settings.engine.drafter)
         return drafter_callee(engine)
+
+
+def _gpu(args: dict[str, str], settings: Settings) -> int:
+    return gpu_of(args["model_name"], settings, num_gpus())

@@ -6,15 +6,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS
 from cospec.serve import ServeOptions, TritonServer, free_ports
+from cospec.supervision import model_of
 from cospec_client import Client
 
 
 def server_options(settings: Path = DEFAULT_SETTINGS) -> ServeOptions:
     return ServeOptions(settings, DEFAULT_REPOSITORY, *free_ports(3), host="127.0.0.1")
+
+
+def process_of(model: str, server: TritonServer) -> psutil.Process:
+    """The living process of a model."""
+    [process] = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "stub" in "".join(process.info["cmdline"] or [])[:200] and model_of(process.info["cmdline"]) == model
+        if server.grpc_url.rsplit(":", 1)[1] in "".join(process.parent().cmdline())
+    ]
+    return process
 
 
 @pytest.fixture(scope="session")

@@ -1,34 +1,16 @@
 """Models that die in mid-request: no request is lost, no text changes, and they serve again."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-import psutil
-import pytest
+from conftest import process_of
 from cospec.serve import TritonServer
-from cospec.supervision import model_of
 from cospec_client import Client, Generation
 
 PROMPT = "What are the treatments for Anemia ?"
 WITH_DRAFTER = "fixed:medicine:4"
-
-
-@pytest.fixture
-def process_of(server: TritonServer) -> Callable[[str], psutil.Process]:
-    """The living process of a model."""
-
-    def find(model: str) -> psutil.Process:
-        [process] = [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if "stub" in "".join(process.info["cmdline"] or [])[:200] and model_of(process.info["cmdline"]) == model
-            if server.grpc_url.rsplit(":", 1)[1] in "".join(process.parent().cmdline())
-        ]
-        return process
-
-    return find
 
 
 @contextmanager
@@ -50,22 +32,18 @@ def wait_until_drafted(client: Client) -> None:
         time.sleep(0.5)
 
 
-def test_a_drafter_that_dies_costs_no_answer_and_comes_back(
-    client: Client, process_of: Callable[[str], psutil.Process]
-) -> None:
+def test_a_drafter_that_dies_costs_no_answer_and_comes_back(client: Client, server: TritonServer) -> None:
     expected = answer(client).text
     with requests_in_flight(client, WITH_DRAFTER) as jobs:
-        process_of("drafter_medicine").kill()
+        process_of("drafter_medicine", server).kill()
         answers = [job.result(60) for job in jobs]
     assert {generation.text for generation in answers} == {expected}
     assert any(generation.perf_metrics.missing_drafters.get("medicine") for generation in answers)
     wait_until_drafted(client)
 
 
-def test_a_verifier_that_dies_is_loaded_again_and_its_requests_go_on(
-    client: Client, process_of: Callable[[str], psutil.Process]
-) -> None:
+def test_a_verifier_that_dies_is_loaded_again_and_its_requests_go_on(client: Client, server: TritonServer) -> None:
     expected = answer(client).text
     with requests_in_flight(client, WITH_DRAFTER) as jobs:
-        process_of("verifier").kill()
+        process_of("verifier", server).kill()
         assert {job.result(60).text for job in jobs} == {expected}

@@ -15,9 +15,9 @@ from cospec.engine.verifier import VerifierEngine
 from cospec.engine.weights import WeightsError, load_with
 
 
-def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path) -> LanguageModel:
-    """Raises `WeightsError`."""
-    loaded = load_with(settings, weights, choose_device(engine.device))
+def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path, gpu: int = 0) -> LanguageModel:
+    """`gpu`: which one, where it runs on any. Raises `WeightsError`."""
+    loaded = load_with(settings, weights, choose_device(engine.device, gpu))
     if settings.max_length > loaded.architecture.max_positions:
         raise WeightsError(
             f"{weights}: max_length is {settings.max_length}, "
@@ -28,22 +28,26 @@ def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path) 
     return LanguageModel(loaded, settings.num_slots, settings.max_length, step)
 
 
-def build_verifier(engine: EngineSettings, weights: Path) -> VerifierEngine:
+def build_verifier(engine: EngineSettings, weights: Path, gpu: int = 0) -> VerifierEngine:
     """Raises `WeightsError`."""
-    model = build_model(engine, engine.verifier, weights)
+    model = build_model(engine, engine.verifier, weights, gpu)
     return VerifierEngine(model, _sessions(engine, engine.verifier), engine.verifier.prefill_chunk)
 
 
-def build_drafter(engine: EngineSettings, weights: Path) -> DrafterEngine:
+def build_drafter(engine: EngineSettings, weights: Path, gpu: int = 0) -> DrafterEngine:
     """Raises `WeightsError`."""
-    model = build_model(engine, engine.drafter, weights)
+    model = build_model(engine, engine.drafter, weights, gpu)
     return DrafterEngine(model, _sessions(engine, engine.drafter), engine.drafter.prefill_chunk)
 
 
-def choose_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+def num_gpus() -> int:
+    """At least 1: what does not run on one may say the first."""
+    return max(1, torch.cuda.device_count())
+
+
+def choose_device(name: str, gpu: int) -> torch.device:
+    on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return torch.device("cuda", gpu) if on_gpu else torch.device("cpu")
 
 
 def _sessions(engine: EngineSettings, settings: ModelSettings) -> SessionTable:

@@ -41,7 +41,9 @@ class ProfileStore:
 
 def profile_store(settings: Settings, repository: Path) -> ProfileStore:
     """Named by all that costs depend on: processor, threads, models, settings of the engine."""
-    digest = hashlib.sha256(f"{os.cpu_count()} {settings.engine.device} {settings.engine.compile}".encode())
+    digest = hashlib.sha256(
+        f"{os.cpu_count()} {settings.verifiers} {settings.engine.device} {settings.engine.compile}".encode()
+    )
     remote = {drafter_model(name): _hosts(each) for name, each in settings.remote_drafters.items()}
     digest.update(f"{remote}".encode())
     for model, weights in settings.weights(repository).items():

@@ -101,6 +101,7 @@ PLANNED_DRAFTERS = _counter("planned_drafters_total", "Drafters asked, summed", 
 VERIFY_BATCHES = _counter("verify_batches_total", "Calls of the verifier's engine, by sequences in it", "sequences")
 VERIFY_SEQUENCES = _counter("verify_sequences_total", "Sequences in these calls")
 VERIFY_TOKENS = _counter("verify_tokens_total", "Tokens read in these calls, prompts and drafts included")
+VERIFIER_UP = _gauge("verifier_up", "1, or 0 for a second after a call to this verifier has failed", "model")
 KV_SLOTS = _gauge("kv_slots", "Slots of a KV cache", "model")
 KV_SLOTS_USED = _gauge("kv_slots_used", "Of these, taken by a session", "model")
 KV_TOKENS = _gauge("kv_tokens", "Tokens that a KV cache can hold", "model")

@@ -64,6 +64,22 @@ class Profiler:
         self._rows = [rows for rows in ROWS if rows <= most_rows]
         self._room = room
 
+    async def kept_or_new(self, profiles: Profiles, log_warning: Callable[[str], None]) -> Profile | None:
+        """None where there is neither: requests wait for this, and can be served without it."""
+        try:
+            return profiles.load() or await self._new(profiles, log_warning)
+        except Exception as error:
+            log_warning(f"costs could not be measured, and are learnt on the way: {error!r}")
+            return None
+
+    async def _new(self, profiles: Profiles, log_warning: Callable[[str], None]) -> Profile:
+        profile = await self.profile()
+        try:
+            profiles.save(profile)
+        except OSError as error:
+            log_warning(f"costs are measured anew at the next start, since they cannot be kept: {error}")
+        return profile
+
     async def profile(self) -> Profile:
         """Raises `CalleeError`."""
         verify, draft = await self._profile_verifier(), await self._profile_drafters()

@@ -20,7 +20,7 @@ from cospec.speculation.lookup import LOOKUP, LookupDrafter
 from cospec.speculation.observer import Observer, Unobserved
 from cospec.speculation.planning import Plan
 from cospec.speculation.pool import RequestPool
-from cospec.speculation.profiling import Profile, Profiler, Profiles
+from cospec.speculation.profiling import Profiler, Profiles
 from cospec.speculation.request import GenerationRequest
 from cospec.speculation.router import Router, TextPrior
 from cospec.speculation.sequence import CalleeError, Draft, Finish, Sequence
@@ -69,7 +69,7 @@ class RoundLoop:
         self._log_warning = log_warning
         self.pool = RequestPool(
             settings.serving.max_requests,
-            settings.engine.verifier.num_slots,
+            settings.engine.verifier.num_slots * settings.verifiers,
             clock,
             self._make_admission(),
             self.steering.has_room,
@@ -92,22 +92,13 @@ class RoundLoop:
 
     async def know_costs(self, profiles: Profiles) -> None:
         """From an earlier start's profile, or by measuring, which takes seconds."""
-        try:
-            profile = profiles.load() or await self._measure(profiles)
-            self.steering.costs.learn(profile.verify, profile.draft)
-        except Exception as error:  # requests wait for this, and can be served without it
-            self._log_warning(f"costs could not be measured, and are learnt on the way: {error!r}")
-
-    async def _measure(self, profiles: Profiles) -> Profile:
         settings = self._settings
         rows, room = settings.serving.max_group_size, settings.engine.verifier.max_length
         slots = min(settings.engine.verifier.num_slots, settings.engine.drafter.num_slots)
-        profile = await Profiler(self._verifier, self._models, self._clock, min(rows, slots), room).profile()
-        try:
-            profiles.save(profile)
-        except OSError as error:
-            self._log_warning(f"costs are measured anew at the next start, since they cannot be kept: {error}")
-        return profile
+        profiler = Profiler(self._verifier, self._models, self._clock, min(rows, slots), room)
+        profile = await profiler.kept_or_new(profiles, self._log_warning)
+        if profile is not None:
+            self.steering.costs.learn(profile.verify, profile.draft)
 
     async def run(self) -> None:
         """Serve for ever, with `groups_in_flight` groups at a time: one drafts while another is verified."""

@@ -74,7 +74,7 @@ class Steering:
         """`share`: sequences that a group may have, for every stage to have work."""
         serving, now = self._settings.serving, self._clock()
         limits = Limits(
-            requests=min(serving.max_group_size, share),
+            requests=min(serving.max_group_size, self._settings.engine.drafter.num_slots, share),
             verify_tokens=serving.max_verify_tokens,
             seconds=serving.max_round_seconds,
             seconds_per_verify_token=serving.verify_token_weight,

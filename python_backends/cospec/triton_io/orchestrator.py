@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, TracingSettings, drafter_model, settings_path
 from cospec.draining import Gate
-from cospec.metrics.catalogue import REPLICAS_UP
+from cospec.metrics.catalogue import REPLICAS_UP, VERIFIER_UP
 from cospec.metrics.recorder import Recorder
 from cospec.metrics.round_metrics import RoundMetrics
 from cospec.signatures import DRAFTER
@@ -24,6 +24,7 @@ from cospec.speculation.request import InvalidRequest, RequestFields, RequestLim
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
 from cospec.speculation.sequence import Finish, Sequence
+from cospec.speculation.verifier_pool import VerifierPool
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
 from cospec.triton_io.errors import Overloaded, error_response
@@ -71,8 +72,16 @@ class Orchestrator:
         drafters = {name: self._drafter(name, settings) for name in settings.drafters}
         for name, drafter in drafters.items():
             recorder.watch(REPLICAS_UP, partial(getattr, drafter, "num_replicas_up"), name)
+        verifiers = VerifierPool(
+            {name: BlsVerifier(name, self._executor) for name in settings.verifier_models},
+            settings.engine.verifier.num_slots,
+            time.monotonic,
+            pb_utils.Logger.log_warn,
+        )
+        for name in settings.verifier_models:
+            recorder.watch(VERIFIER_UP, partial(verifiers.is_up, name), name)
         self._rounds = RoundLoop(
-            BlsVerifier("verifier", self._executor),
+            verifiers,
             drafters,
             vocabulary.end_tokens,
             settings,

@@ -1,0 +1,78 @@
+"""Two verifiers behind one orchestrator: both serve, and when one is lost its requests go on with the other."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import process_of, server_options
+from cospec.serve import TritonServer
+from cospec_client import Client
+
+from loadtests.verifier_batches import read_counts
+
+PROMPT = "What are the treatments for Anemia ?"
+VERIFIERS = ("verifier", "verifier_2")
+MOST_SILENCE = 2.0  # seconds that a request may go without a token when its verifier is lost
+
+
+@pytest.fixture(scope="module")
+def pair(float32_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    settings = {**yaml.safe_load(float32_settings.read_text()), "drafters": ["medicine"], "verifiers": 2}
+    path = tmp_path_factory.mktemp("pair") / "cospec.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    with TritonServer(server_options(path)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def of_pair(pair: TritonServer) -> Iterator[Client]:
+    with Client(pair.grpc_url, timeout=60) as connected:
+        yield connected
+
+
+def stream(client: Client, seed: int, max_tokens: int = 300, speculation: str = "auto") -> tuple[str, float]:
+    """The text, and the longest time between two of its pieces, in seconds."""
+    text, longest, last = "", 0.0, time.monotonic()
+    for piece in client.stream(
+        PROMPT, max_tokens=max_tokens, temperature=1.0, seed=seed, ignore_eos=True, speculation=speculation
+    ):
+        now = time.monotonic()
+        text, longest, last = text + piece.text, max(longest, now - last), now
+    return text, longest
+
+
+def test_both_verifiers_serve_and_texts_are_those_of_one(client: Client, pair: TritonServer, of_pair: Client) -> None:
+    before = {model: read_counts(pair.grpc_url, model).executions for model in VERIFIERS}
+    with ThreadPoolExecutor(8) as pool:
+        texts = [text for text, _ in pool.map(lambda seed: stream(of_pair, seed, 60), range(8))]
+    assert texts == [stream(client, seed, 60, "off")[0] for seed in range(8)]
+    assert all(read_counts(pair.grpc_url, model).executions > before[model] for model in VERIFIERS)
+
+
+@pytest.mark.parametrize("lost", VERIFIERS)
+def test_the_requests_of_a_lost_verifier_are_resumed_at_once_and_say_the_same(
+    pair: TritonServer, of_pair: Client, lost: str
+) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        expected = [text for text, _ in pool.map(lambda seed: stream(of_pair, seed), range(6))]
+        jobs = [pool.submit(stream, of_pair, seed) for seed in range(6)]
+        time.sleep(0.4)
+        assert not any(job.done() for job in jobs)
+        process_of(lost, pair).kill()
+        answers = [job.result(60) for job in jobs]
+    assert [text for text, _ in answers] == expected
+    assert max(silence for _, silence in answers) < MOST_SILENCE
+    wait_until_used(pair, of_pair, lost)
+
+
+def wait_until_used(server: TritonServer, client: Client, model: str) -> None:
+    """The lost one is loaded again, and gets requests."""
+    deadline, before = time.monotonic() + 60, read_counts(server.grpc_url, model).executions
+    while read_counts(server.grpc_url, model).executions <= before:
+        assert time.monotonic() < deadline, f"{model} has not come back"
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda seed: stream(client, seed, 20), range(4)))
+        time.sleep(0.3)

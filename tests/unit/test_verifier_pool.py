@@ -1,0 +1,110 @@
+"""Several verifiers behind one round loop: where sessions live, and what happens when one is lost."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence as Tokens
+from functools import partial
+
+import numpy as np
+import pytest
+from cospec.config import Settings
+from cospec.engine.placement import gpu_of
+from cospec.speculation.sequence import CalleeError
+from cospec.speculation.types import DraftTree, SamplingParameters, Status, VerifyResult, VerifyRow
+from cospec.speculation.verifier_pool import REST_SECONDS, VerifierPool
+from scripted import ScriptedDrafter, ScriptedVerifier
+from scripted_rounds import counting, expected, generate, make_loop, make_request, often_right, output
+
+
+class Mortal(ScriptedVerifier):
+    """Fails from its `dies_at`th call to its `lives_at`th, and has then forgotten everything."""
+
+    def __init__(self, dies_at: int = 1_000_000, lives_at: int = 1_000_000, num_slots: int = 64) -> None:
+        super().__init__(counting, num_slots)
+        self.calls, self._dies_at, self._lives_at = 0, dies_at, lives_at
+
+    async def verify(self, rows: Tokens[VerifyRow]) -> list[VerifyResult]:
+        self.calls += 1
+        if self._dies_at <= self.calls < self._lives_at:
+            self.sessions.clear()
+            raise CalleeError("verifier failed: killed")
+        return await super().verify(rows)
+
+
+def pool_of(*verifiers: ScriptedVerifier, slots: int = 64, warnings: list[str] | None = None) -> VerifierPool:
+    clock = partial(next, itertools.count(step=1e-3))
+    named = {f"verifier_{number}": verifier for number, verifier in enumerate(verifiers, 1)}
+    return VerifierPool(named, slots, clock, ([] if warnings is None else warnings).append)
+
+
+def prompt_row(session: int, length: int = 3) -> VerifyRow:
+    return VerifyRow(session, 0, np.arange(length, dtype=np.int32), DraftTree(), SamplingParameters())
+
+
+def test_new_sessions_go_where_most_slots_are_free_and_stay_there() -> None:
+    verifiers = [ScriptedVerifier(counting) for _ in range(3)]
+    loop = make_loop(pool_of(*verifiers), {"a": ScriptedDrafter(often_right)})
+    sequences = generate(loop, *(make_request((n, n + 1)) for n in range(30)))
+    assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+    assert {max(verifier.group_sizes) for verifier in verifiers} == {10}
+    assert not any(verifier.sessions for verifier in verifiers)
+
+
+def test_of_verifiers_with_as_many_free_slots_the_one_with_fewer_tokens_is_next() -> None:
+    verifiers = [ScriptedVerifier(counting), ScriptedVerifier(counting)]
+    pool = pool_of(*verifiers)
+    asyncio.run(pool.verify([prompt_row(1, length=50), prompt_row(2, length=5)]))
+    asyncio.run(pool.verify([prompt_row(3)]))
+    assert [sorted(verifier.sessions) for verifier in verifiers] == [[1], [2, 3]]
+
+
+def test_the_requests_of_a_lost_verifier_go_on_with_another_and_say_the_same() -> None:
+    lost, left, warnings = Mortal(dies_at=3), Mortal(), list[str]()
+    loop = make_loop(pool_of(lost, left, warnings=warnings), {"a": ScriptedDrafter(often_right)})
+    sequences = generate(loop, *(make_request((n, n + 1)) for n in range(8)))
+    assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+    assert max(left.group_sizes) == 8 and "verifier_1 is lost, 4 requests move" in warnings[0]
+
+
+def test_a_verifier_that_is_back_gets_new_sessions() -> None:
+    back, other = Mortal(dies_at=1, lives_at=2), Mortal()
+    now = 0.0
+    pool = VerifierPool({"back": back, "other": other}, 64, lambda: now, print)
+    [moved] = asyncio.run(pool.verify([prompt_row(1)]))
+    assert moved.status is Status.UNKNOWN_STATE and not pool.is_up("back")
+    assert asyncio.run(pool.verify([prompt_row(1)]))[0].status is Status.OK and set(other.sessions) == {1}
+    now = REST_SECONDS
+    asyncio.run(pool.verify([prompt_row(2)]))
+    assert pool.is_up("back") and set(back.sessions) == {2}
+
+
+def test_where_all_are_lost_requests_wait_as_for_a_single_one() -> None:
+    loop = make_loop(pool_of(Mortal(2, 5), Mortal(2, 5)), {"a": ScriptedDrafter(often_right)})
+    sequences = generate(loop, *(make_request((n,)) for n in range(4)))
+    assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+    gone = make_loop(pool_of(Mortal(1), Mortal(1)), {"a": ScriptedDrafter(counting)}, verifier_retry_seconds=0)
+    [sequence] = generate(gone, make_request())
+    assert "verifier failed" in str(sequence.error)
+
+
+def test_sessions_that_no_verifier_has_a_slot_for_wait() -> None:
+    verifiers = [ScriptedVerifier(counting, num_slots=2), ScriptedVerifier(counting, num_slots=2)]
+    loop = make_loop(pool_of(*verifiers, slots=2), {"a": ScriptedDrafter(counting)})
+    sequences = generate(loop, *(make_request((n,)) for n in range(9)))
+    assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+
+
+@pytest.mark.parametrize(
+    ("verifiers", "num_gpus", "places"),
+    [
+        (1, 1, {"verifier": 0, "drafter_chat": 0, "drafter_code": 0}),
+        (1, 2, {"verifier": 0, "drafter_chat": 1, "drafter_code": 1}),
+        (2, 2, {"verifier": 0, "verifier_2": 1, "drafter_chat": 0, "drafter_code": 1}),
+        (2, 4, {"verifier": 0, "verifier_2": 1, "drafter_chat": 2, "drafter_code": 3}),
+    ],
+)
+def test_verifiers_have_gpus_of_their_own_and_drafters_share_the_others(
+    verifiers: int, num_gpus: int, places: dict[str, int]
+) -> None:
+    settings = Settings(drafters=("chat", "code"), verifiers=verifiers)
+    assert {model: gpu_of(model, settings, num_gpus) for model in places} == places
