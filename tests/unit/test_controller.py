@@ -28,7 +28,7 @@ COSTLY = costs(1e-3)
 
 def occasion(chances: Sequence[float], deepest: int = 12, seconds: float = math.inf, **outlook: object) -> Occasion:
     outlooks = [Outlook(chance, deepest, 60, **outlook) for chance in chances]  # type: ignore[arg-type]
-    return Occasion(outlooks, VerifyWork(len(chances), len(chances), 100), 5, 4, seconds)
+    return Occasion(outlooks, VerifyWork(len(chances), len(chances), 100), 5, 4, seconds=seconds)
 
 
 def test_one_request_drafts_deep_and_many_draft_less_or_not_at_all() -> None:

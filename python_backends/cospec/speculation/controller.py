@@ -35,7 +35,7 @@ class Outlook:
     chance: float  # that one more draft token is accepted, all before it being
     deepest: int  # draft tokens that it could use; 0: it must not draft
     remaining: int  # output tokens that it may still bring
-    unread: int = 0  # tokens that its drafter would have to read first
+    unread: int = 0  # tokens that each of its drafters would have to read first
     behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
     pace: float = 0.0  # tokens per second that were promised; 0: none
     forced: bool = False  # the caller gets drafts of its own depth, whatever is decided
@@ -54,6 +54,7 @@ class Occasion:
     verify: VerifyWork  # what the verifier reads anyhow
     num_drafters: int  # models that could be asked
     plain_steps: int  # tokens that one call brings where nobody drafts
+    drafters_each: float = 1.0  # that draft for one sequence
     seconds: float = math.inf  # that the round may take
     trust: float = 1.0  # share of what drafts promised that came true, lately
     plain_trust: float = 1.0  # ... of what rounds without drafts did
@@ -147,7 +148,8 @@ class _Hopes:
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
         rounds_left = np.asarray([min(max(outlook.remaining / TYPICAL_GAIN, 1.0), SURE_ROUNDS) for outlook in outlooks])
-        self._catching_up = self._unread * self._draft_token / rounds_left  # seconds of each round to come
+        unread = occasion.drafters_each * self._unread
+        self._catching_up = unread * self._draft_token / rounds_left  # seconds of each round to come
 
     def depths_at(self, price: float) -> NDArray[np.int64]:
         """[sequences]: the best at this price; none drafts where all together do not pay the stage itself."""
@@ -212,20 +214,24 @@ class _Hopes:
     def _prices(self, rows: int) -> tuple[float, float]:
         """Seconds of one draft token more of one sequence, of so many that draft: to make, and to verify."""
         drafters, costs, verify = self._num_asked(rows), self._costs, self._occasion.verify
-        shorter, longer = DraftWork(drafters, rows, 1, rows), DraftWork(drafters, rows, 2, 2 * rows)
+        asked = self._num_chains(rows)
+        shorter, longer = DraftWork(drafters, asked, 1, asked), DraftWork(drafters, asked, 2, 2 * asked)
         step = (costs.draft_seconds(longer) - costs.draft_seconds(shorter)) / rows
         before, after = costs.verify_seconds_of(verify, verify.tokens + rows * np.asarray([1, 5]))
         return step, float(after - before) / (4 * rows)
 
     def _draft_seconds(self, depths: NDArray[np.int64], steps: int) -> float:
         rows = int((depths > 0).sum())
-        tokens = int(depths.sum()) if steps else 0
-        return self._costs.draft_seconds(DraftWork(self._num_asked(rows), rows, steps, tokens))
+        tokens = round(self._occasion.drafters_each * float(depths.sum())) if steps else 0
+        return self._costs.draft_seconds(DraftWork(self._num_asked(rows), self._num_chains(rows), steps, tokens))
+
+    def _num_chains(self, rows: int) -> int:
+        return round(self._occasion.drafters_each * rows)
 
     def _num_asked(self, rows: int) -> int:
         """Drafters that so many sequences, of any subject, ask together."""
-        most = self._occasion.num_drafters
-        return max(1, round(most * (1 - (1 - 1 / most) ** rows))) if most else 1
+        most, each = self._occasion.num_drafters, self._occasion.drafters_each
+        return max(1, round(most * (1 - (1 - 1 / most) ** (each * rows)))) if most else 1
 
 
 def plain_rate(occasion: Occasion, costs: CostModel) -> float:

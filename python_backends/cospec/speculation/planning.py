@@ -27,6 +27,11 @@ class Plan:
     priced: bool = False  # whether nodes that are not worth their time are left out
     needed: float = 0.0  # tokens that the request's SLO asks of the round, the bonus token included
 
+    @property
+    def num_models(self) -> int:
+        """Drafters that cost something."""
+        return sum(name != LOOKUP for name in self.drafters)
+
 
 NO_DRAFT = Plan()
 
@@ -69,7 +74,7 @@ class Planner:
     def outlook(self, sequence: Sequence, common_chance: float, now: float) -> Outlook:
         """`common_chance`: acceptance of all sequences; `now`: on the round loop's clock."""
         mode = sequence.request.speculation
-        held = max(sequence.drafter_lengths.values(), default=0)
+        held = max((length for name, length in sequence.drafter_lengths.items() if name != LOOKUP), default=0)
         return Outlook(
             chance=sequence.acceptance.chance(common_chance),
             deepest=self.deepest(sequence),

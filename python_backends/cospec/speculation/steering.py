@@ -67,6 +67,7 @@ class Steering:
         self._drafted, self._plain = TrackRecord(), TrackRecord(unproven=4.0)
         self.lead = 0.0  # seconds from a session to the first token, lately
         self._plain_rounds = LATELY  # on end
+        self._drafters_each = 1.0  # models that draft for one sequence, lately
         self._hurry = 1.0  # seconds a token of a sequence, to those of plain decoding alone, lately
         self.latest_seconds = 0.0  # of a round
 
@@ -116,9 +117,13 @@ class Steering:
 
     def plans(self, group: Rows[Sequence], budgets: Rows[Budget], available: Rows[str]) -> list[Plan]:
         """`available`: drafters that can be asked now."""
-        return [
+        plans = [
             self._planner.plan(sequence, budget, available) for sequence, budget in zip(group, budgets, strict=True)
         ]
+        asked = [plan.num_models for plan in plans if plan.num_models]
+        if asked:
+            self._drafters_each += (1 - PACE_MEMORY) * (sum(asked) / len(asked) - self._drafters_each)
+        return plans
 
     def pieces(self, group: Rows[Sequence]) -> list[int]:
         """Tokens of each sequence that the verifier is to read. Where others decode, a prompt comes in pieces, so that
@@ -210,6 +215,7 @@ class Steering:
             outlooks=outlooks,
             verify=_verify_work(group, pieces),
             num_drafters=self._num_drafters,
+            drafters_each=self._drafters_each,
             plain_steps=self._settings.serving.plain_tokens_per_call,
             trust=self._drafted.factor(len(group)),
             plain_trust=self._plain.factor(len(group)),
