@@ -151,3 +151,12 @@ def test_where_a_pace_is_promised_all_draft_alike() -> None:
     outlooks = [Outlook(chance, 12, 60, behind=0.0, pace=12.0) for chance in (0.9, 0.9, 0.5, 0.5)]
     decision = Adaptive().decide(Occasion(outlooks, VerifyWork(4, 4, 100), 5, 4), COSTLY)
     assert decision.drafts and len(set(decision.depths)) == 1 and decision.stop_below == 0.0
+
+
+@pytest.mark.parametrize("pace", [0.0, 10.0])
+def test_no_draft_makes_a_round_late_that_would_be_in_time_without_it(pace: float) -> None:
+    free, bound, late = (
+        Adaptive().decide(occasion([0.8] * 4, seconds=seconds, pace=pace), COSTLY) for seconds in (math.inf, 0.04, 0.01)
+    )
+    assert max(free.depths) > max(bound.depths)
+    assert late.depths == free.depths, "it is late either way"

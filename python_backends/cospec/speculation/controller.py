@@ -100,14 +100,13 @@ class Adaptive:
             return hopes.plainly()
         if any(outlook.pace for outlook in occasion.outlooks):
             return self._alike(hopes, occasion)
-        limit = occasion.seconds if hopes.plain_seconds <= occasion.seconds else math.inf  # it is late either way
         price, best, best_rate = hopes.plain, None, 0.0
         for _ in range(ITERATIONS):
             depths = hopes.depths_at(price)
             if not depths.any():
                 break
             rate, seconds = hopes.outcome(depths)
-            if seconds > limit:
+            if seconds > hopes.limit:
                 price *= HURRY
             elif rate <= best_rate or not hopes.is_fair(depths, rate * occasion.trust):
                 break
@@ -122,8 +121,8 @@ class Adaptive:
         best, best_rate = hopes.uniform(0), 0.0
         for depth in range(1, hopes.most + 1):
             depths = hopes.uniform(depth)
-            rate, _ = hopes.outcome(depths, depth)
-            if rate <= best_rate:
+            rate, seconds = hopes.outcome(depths, depth)
+            if rate <= best_rate or seconds > hopes.limit:
                 break
             best, best_rate = depths, rate
         if best_rate * occasion.trust < GAIN * hopes.plain:
@@ -139,7 +138,8 @@ class _Hopes:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
         self.plain = occasion.plain_trust * plain_rate(occasion, costs)
-        self.plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
+        plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
+        self.limit = occasion.seconds if plain_seconds <= occasion.seconds else math.inf  # it is late either way
         self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._unread = np.asarray([outlook.unread for outlook in outlooks])
