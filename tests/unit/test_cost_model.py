@@ -1,5 +1,7 @@
 """What stages cost: learnt from a profile, refreshed by rounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cospec.speculation.cost_model import CostModel, DraftWork, VerifyWork
@@ -81,3 +83,11 @@ def test_rounds_of_one_request_do_not_make_large_groups_look_dear() -> None:
     for length in range(50, 250):
         costs.observe_verify(VerifyWork(1, 1 + length % 8, length), 0.03 + 0.0005 * (length % 8))
     assert costs.verify_seconds(VerifyWork(64, 64, 100)) < 0.2
+
+
+def test_costs_of_many_numbers_of_tokens_are_those_of_each() -> None:
+    model = CostModel()
+    model.learn([(work, true_verify(work)) for work in VERIFY_WORKS], [])
+    work, tokens = VerifyWork(4, 9, 300, 2), np.asarray([0, 4, 9, 17, 64, 500])
+    each = [model.verify_seconds(replace(work, tokens=int(number))) for number in tokens]
+    assert model.verify_seconds_of(work, tokens) == pytest.approx(each)

@@ -138,16 +138,19 @@ class CostModel:
 
 
 def _verify_features(work: VerifyWork) -> Floats:
-    features: Floats = _verify_matrix(work, np.asarray([work.tokens]))[0]
-    return features
+    context = work.longest / 1000
+    stretches = (max(0, min(work.tokens, high) - low) for low, high in STRETCHES)
+    a_forward = (1.0, work.rows, *stretches, work.rows * context, work.tokens * context)
+    return np.asarray([1.0, *(work.steps * feature for feature in a_forward)])
 
 
 def _verify_matrix(work: VerifyWork, tokens: NDArray[Any]) -> Floats:
     """[n, features] for `tokens` [n]."""
-    context, ones = work.longest / 1000, np.ones(len(tokens))
-    stretches = [np.clip(tokens, low, high) - low for low, high in STRETCHES]
-    a_forward = [ones, work.rows * ones, *stretches, work.rows * context * ones, tokens * context]
-    return np.stack([ones, *(work.steps * column for column in a_forward)], axis=1)
+    low, high = np.asarray(STRETCHES).T
+    features = np.tile(_verify_features(work), (len(tokens), 1))
+    features[:, -2 - len(STRETCHES) : -2] = work.steps * (tokens[:, None].clip(low, high) - low)
+    features[:, -1] = work.steps * tokens * work.longest / 1000
+    return features
 
 
 def _draft_features(work: DraftWork) -> Floats:
