@@ -62,7 +62,7 @@ loadtest: setup  ## two minutes of load, judged by loadtests/slo.yaml; LOAD="--u
 	$(BIN)/python -m loadtests run $(LOAD)
 
 loadtest-sweep: setup $(EXPANDED)/config.json  ## the highest rate that attains the objectives: off, fixed lengths, auto
-	$(BIN)/python -m loadtests sweep --verifier-weights $(EXPANDED) --slo loadtests/slo_costly.yaml --start 1 --duration 40 $(LOAD)
+	$(BIN)/python -m loadtests sweep --verifier-weights $(EXPANDED) --slo loadtests/slo_costly.yaml --start 2 --duration 30 --precision 0.15 $(LOAD)
 
 loadtest-ui: setup  ## Locust's web UI on port 8089, with a live report
 	$(BIN)/python -m loadtests ui $(LOAD)
