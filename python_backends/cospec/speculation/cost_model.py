@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 STRETCHES = ((0, 8), (8, 16), (16, 64), (64, 1 << 30))  # of tokens in one forward: in each, one more costs as much
 NOISE = 3e-4, 0.1  # standard deviation of one measurement: seconds, and its share
 MEMORY = 0.995  # of earlier rounds, a round later
+EVERY = 4  # rounds, in which weights are found anew: costs change slowly
 TRUST = 0.2  # of a profile's measurement, beside a round's: machines change
 SURPRISE = 3.0  # times the expected: more than this is a hiccup, and counts as this
 
@@ -51,6 +52,7 @@ class LinearCost:
     weights: Floats = field(init=False)
     _known: tuple[Floats, Floats] = field(init=False)  # evidence that lasts
     _recent: tuple[Floats, Floats] = field(init=False)  # evidence that fades
+    _num_observed: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.weights = self.guess
@@ -75,7 +77,9 @@ class LinearCost:
         evidence, seen = self._recent
         residual = bounded - float(features @ self.guess)
         self._recent = MEMORY * evidence + np.outer(weighted, features), MEMORY * seen + weighted * residual
-        self._solve()
+        self._num_observed += 1
+        if self._num_observed % EVERY == 0:
+            self._solve()
 
     def _solve(self) -> None:
         """Where a weight would be below 0, it is 0 and the others are found anew."""
