@@ -160,3 +160,14 @@ def test_no_draft_makes_a_round_late_that_would_be_in_time_without_it(pace: floa
     )
     assert max(free.depths) > max(bound.depths)
     assert late.depths == free.depths, "it is late either way"
+
+
+def test_a_sequence_alone_drafts_where_a_uniform_depth_would_pay() -> None:
+    """A lone draft is as long as it is expected to be; only among many is one of them near its limit."""
+    dear_steps = CostModel()
+    dear_steps.learn(
+        [(work, 2e-3 + 3e-3 * work.steps) for work in VERIFY_WORKS],
+        [(work, 2e-3 + 4e-4 * work.steps * work.drafters) for work in DRAFT_WORKS],
+    )
+    alone = replace(occasion([0.75]), plain_steps=4)
+    assert Adaptive().decide(alone, dear_steps).promised > 1.1 * plain_rate(alone, dear_steps)

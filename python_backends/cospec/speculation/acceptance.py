@@ -12,7 +12,7 @@ MEMORY = 0.9  # of a sequence's earlier rounds, a round later
 COMMON_MEMORY = 0.99
 FIRST_GUESS = 0.8
 OPTIMISM = 0.05  # of a sequence that has not drafted: to find out costs a round, never to know costs all
-FORGETTING = 0.7  # in a round that does not draft: what a sequence is known for does not bind it for ever
+FORGETTING = 0.85  # in a round that does not draft: what a sequence is known for does not bind it for ever
 COMMON_FORGETTING = 0.999  # nor what all are known for
 LEAST, MOST = 0.05, 0.97
 

@@ -173,7 +173,7 @@ class _Hopes:
         a draft may not go beyond its depth."""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
         tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
-        steps = int(self._limits(depths).max()) if steps is None else steps
+        steps = self._longest(depths) if steps is None else steps
         drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
@@ -202,6 +202,11 @@ class _Hopes:
         limits = self._limits(depths)
         step, verify = self._prices(max(1, int((limits > 0).sum())))
         return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price, promised)
+
+    def _longest(self, depths: NDArray[np.int64]) -> int:
+        """Draft tokens of the longest draft, as far as can be expected: the more there are, the nearer to its limit."""
+        limits, rows = self._limits(depths), max(1, int((depths > 0).sum()))
+        return int((limits - (limits - depths) // rows).max())
 
     def _limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:
         """A draft ends where its own confidence says so: a sure one may go on for as long again."""
