@@ -52,10 +52,10 @@ def test_both_verifiers_serve_and_texts_are_those_of_one(client: Client, pair: T
     assert all(read_counts(pair.grpc_url, model).executions > before[model] for model in VERIFIERS)
 
 
-@pytest.mark.parametrize("lost", VERIFIERS)
 def test_the_requests_of_a_lost_verifier_are_resumed_at_once_and_say_the_same(
-    pair: TritonServer, of_pair: Client, lost: str
+    pair: TritonServer, of_pair: Client
 ) -> None:
+    lost = VERIFIERS[0]
     with ThreadPoolExecutor(6) as pool:
         expected = [text for text, _ in pool.map(lambda seed: stream(of_pair, seed), range(6))]
         jobs = [pool.submit(stream, of_pair, seed) for seed in range(6)]

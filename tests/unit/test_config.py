@@ -24,7 +24,7 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "mentioned"),
     [
-        ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, remote_drafters"),
+        ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, verifiers, remote_drafters"),
         ("engine: {verifier: {dtype: int8}}", "engine.verifier.dtype must be one of float32, bfloat16, float16"),
         ("engine: {device: tpu}", "auto, cpu, cuda"),
         (
