@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from cospec.config import Settings
 from cospec.engine.placement import gpu_of
+from cospec.speculation import verifier_pool
 from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import DraftTree, SamplingParameters, Status, VerifyResult, VerifyRow
 from cospec.speculation.verifier_pool import REST_SECONDS, VerifierPool
@@ -64,6 +65,21 @@ def test_the_requests_of_a_lost_verifier_go_on_with_another_and_say_the_same() -
     sequences = generate(loop, *(make_request((n, n + 1)) for n in range(8)))
     assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
     assert max(left.group_sizes) == 8 and "verifier_1 is lost, 4 requests move" in warnings[0]
+
+
+def test_a_verifier_that_does_not_answer_is_lost_where_another_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hanging(ScriptedVerifier):
+        async def verify(self, rows: Tokens[VerifyRow]) -> list[VerifyResult]:
+            if len(self.group_sizes) == 3:
+                await asyncio.sleep(3600)
+            return await super().verify(rows)
+
+    monkeypatch.setattr(verifier_pool, "PATIENCE", (0.05, 0.0))
+    hanging, left, warnings = Hanging(counting), ScriptedVerifier(counting), list[str]()
+    loop = make_loop(pool_of(hanging, left, warnings=warnings), {"a": ScriptedDrafter(often_right)})
+    sequences = generate(loop, *(make_request((n, n + 1)) for n in range(4)))
+    assert all(output(sequence) == expected(sequence.request.prompt, 20) for sequence in sequences)
+    assert max(left.group_sizes) == 4 and "has not answered within" in warnings[0]
 
 
 def test_a_verifier_that_is_back_gets_new_sessions() -> None:

@@ -12,6 +12,12 @@ from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import Status, Verifier, VerifyResult, VerifyRow
 
 REST_SECONDS = 1.0  # in which a verifier that failed gets nothing, where another is up
+PATIENCE = (
+    1.0,
+    4.0,
+)  # seconds, and times the longest call lately, after which a verifier is lost: Triton takes 1 to 2 s to say so
+LONGEST = 2.0  # seconds, before anything is known
+MEMORY = 0.95  # of the longest call, a call later
 
 NO_SLOT = VerifyResult(Status.NO_SLOT, 0)
 MOVED = VerifyResult(Status.UNKNOWN_STATE, 0)
@@ -42,6 +48,7 @@ class VerifierPool:
         self._log_warning = log_warning
         self._homes: dict[int, Home] = {}
         self._resting_until: dict[str, float] = {}
+        self._longest = LONGEST
 
     def is_up(self, name: str) -> bool:
         return self._clock() >= self._resting_until.get(name, 0.0)
@@ -96,14 +103,29 @@ class VerifierPool:
         return self._homes[session_id]
 
     async def _ask(self, name: str, rows: Rows[VerifyRow]) -> list[VerifyResult]:
+        asked = self._clock()
         try:
-            return await self._verifiers[name].verify(rows)
+            answer = await self._in_time(name, asyncio.ensure_future(self._verifiers[name].verify(rows)))
+            self._longest = max(MEMORY * self._longest, self._clock() - asked)
+            return answer
         except CalleeError as error:
             self._lose(name)
             if not any(map(self.is_up, self._verifiers)):
                 raise
             self._log_warning(f"{name} is lost, {len(rows)} requests move to another verifier: {error}")
             return [MOVED] * len(rows)
+
+    async def _in_time(self, name: str, call: "asyncio.Future[list[VerifyResult]]") -> list[VerifyResult]:
+        """Or else a `CalleeError`, where another verifier can go on."""
+        if not any(self.is_up(other) for other in self._verifiers if other != name):
+            return await call
+        least, times = PATIENCE
+        patience = max(least, times * self._longest)
+        done, _ = await asyncio.wait([call], timeout=patience)
+        if not done:
+            call.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody waits for it any more
+            raise CalleeError(f"{name} has not answered within {patience:.1f} s")
+        return call.result()
 
     def _lose(self, name: str) -> None:
         self._resting_until[name] = self._clock() + REST_SECONDS
