@@ -12,10 +12,8 @@ from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import Status, Verifier, VerifyResult, VerifyRow
 
 REST_SECONDS = 1.0  # in which a verifier that failed gets nothing, where another is up
-PATIENCE = (
-    1.0,
-    4.0,
-)  # seconds, and times the longest call lately, after which a verifier is lost: Triton takes 1 to 2 s to say so
+# After so many seconds, and times the longest call lately, a verifier is lost. Triton takes one to two to say so.
+PATIENCE = 1.0, 4.0
 LONGEST = 2.0  # seconds, before anything is known
 MEMORY = 0.95  # of the longest call, a call later
 
