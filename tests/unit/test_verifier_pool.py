@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence as Tokens
 from functools import partial
 
@@ -10,9 +11,10 @@ import pytest
 from cospec.config import Settings
 from cospec.engine.placement import gpu_of
 from cospec.speculation import verifier_pool
+from cospec.speculation.resting import REST_SECONDS
 from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import DraftTree, SamplingParameters, Status, VerifyResult, VerifyRow
-from cospec.speculation.verifier_pool import REST_SECONDS, VerifierPool
+from cospec.speculation.verifier_pool import VerifierPool
 from scripted import ScriptedDrafter, ScriptedVerifier
 from scripted_rounds import counting, expected, generate, make_loop, make_request, often_right, output
 
@@ -74,7 +76,8 @@ def test_a_verifier_that_does_not_answer_is_lost_where_another_can_go_on(monkeyp
                 await asyncio.sleep(3600)
             return await super().verify(rows)
 
-    monkeypatch.setattr(verifier_pool, "PATIENCE", (0.05, 0.0))
+    monkeypatch.setattr(verifier_pool, "PATIENCE", 0.05)
+    monkeypatch.setattr(verifier_pool, "SLACK", 0.0)
     hanging, left, warnings = Hanging(counting), ScriptedVerifier(counting), list[str]()
     loop = make_loop(pool_of(hanging, left, warnings=warnings), {"a": ScriptedDrafter(often_right)})
     sequences = generate(loop, *(make_request((n, n + 1)) for n in range(4)))
@@ -82,16 +85,33 @@ def test_a_verifier_that_does_not_answer_is_lost_where_another_can_go_on(monkeyp
     assert max(left.group_sizes) == 4 and "has not answered within" in warnings[0]
 
 
-def test_a_verifier_that_is_back_gets_new_sessions() -> None:
-    back, other = Mortal(dies_at=1, lives_at=2), Mortal()
+def test_a_verifier_that_is_back_gets_new_sessions_and_its_failure_is_counted() -> None:
+    back, other, failed = Mortal(dies_at=1, lives_at=2), Mortal(), list[str]()
     now = 0.0
-    pool = VerifierPool({"back": back, "other": other}, 64, lambda: now, print)
+    pool = VerifierPool({"back": back, "other": other}, 64, lambda: now, print, failed.append)
     [moved] = asyncio.run(pool.verify([prompt_row(1)]))
-    assert moved.status is Status.UNKNOWN_STATE and not pool.is_up("back")
+    assert moved.status is Status.UNKNOWN_STATE and failed == ["back"]
     assert asyncio.run(pool.verify([prompt_row(1)]))[0].status is Status.OK and set(other.sessions) == {1}
     now = REST_SECONDS
     asyncio.run(pool.verify([prompt_row(2)]))
-    assert pool.is_up("back") and set(back.sessions) == {2}
+    assert set(back.sessions) == {2}
+
+
+def test_a_call_that_reads_much_may_take_long() -> None:
+    class Slow(ScriptedVerifier):
+        async def verify(self, rows: Tokens[VerifyRow]) -> list[VerifyResult]:
+            await asyncio.sleep(3e-4 * sum(len(row.context) for row in rows))
+            return await super().verify(rows)
+
+    async def many_short_calls_then_a_long_one() -> Status:
+        for session in range(1, 120):
+            await pool.verify([prompt_row(session)])
+            await pool.release([session])
+        [result] = await pool.verify([prompt_row(200, length=5000)])
+        return result.status
+
+    pool = VerifierPool({"a": Slow(counting), "b": Slow(counting)}, 64, time.monotonic, print)
+    assert asyncio.run(many_short_calls_then_a_long_one()) is Status.OK
 
 
 def test_where_all_are_lost_requests_wait_as_for_a_single_one() -> None:

@@ -21,8 +21,14 @@ class RoundMetrics:
     """An `Observer`; times are seconds. Counters are at hand: a round of many requests counts a hundred times."""
 
     def __init__(
-        self, recorder: Recorder, drafters: Rows[str], max_draft_tokens: int, slo_classes: Iterable[str] = ()
+        self,
+        recorder: Recorder,
+        drafters: Rows[str],
+        max_draft_tokens: int,
+        slo_classes: Iterable[str] = (),
+        verifiers: Iterable[str] = (),
     ) -> None:
+        """`verifiers`: their Triton models."""
         self._recorder = recorder
         counter, counters, histogram = recorder.counter, recorder.counters, recorder.histogram
         self._admitted, self._failed = counter(m.ADMITTED), counter(m.FAILED)
@@ -41,6 +47,7 @@ class RoundMetrics:
         self._proposed, self._agreed = counters(m.DRAFTER_TOKENS, drafters), counters(m.DRAFTER_ACCEPTED, drafters)
         self._calls, self._call_seconds = counters(m.DRAFTER_CALLS, drafters), counters(m.DRAFTER_SECONDS, drafters)
         self._call_failures = counters(m.DRAFTER_FAILURES, drafters)
+        self._verifier_failures = counters(m.VERIFIER_FAILURES, verifiers)
         methods = [method.value for method in Method if method is not Method.AUTO]
         self._plans, self._depths = counters(m.PLANS, methods), counters(m.PLANNED_DEPTH, methods)
         self._asked = counters(m.PLANNED_DRAFTERS, methods)
@@ -73,6 +80,9 @@ class RoundMetrics:
 
     def failed(self, drafter: str) -> None:
         self._call_failures[drafter].value += 1
+
+    def verifier_failed(self, model: str) -> None:
+        self._verifier_failures[model].value += 1
 
     def gained(self, sequence: Sequence, draft: Draft, result: VerifyResult, num_tokens: int, now: float) -> None:
         self._tokens.value += num_tokens

@@ -10,10 +10,10 @@ from collections.abc import Sequence as Rows
 from functools import partial
 
 from cospec.speculation.observer import Observer, Unobserved
+from cospec.speculation.resting import REST_SECONDS, Resting
 from cospec.speculation.sequence import CalleeError, Sequence
 from cospec.speculation.types import Drafter, DraftResult, DraftRow
 
-REST_SECONDS = 1.0  # after a failure
 MEMORY = 0.9  # of the average round trip, from one call to the next
 
 
@@ -33,7 +33,7 @@ class DrafterPool:
         self._log_warning = log_warning
         self._observer = observer or Unobserved()
         self.round_trips: dict[str, float] = {}  # drafter -> recent seconds of a call, transport included
-        self._resting_until: dict[str, float] = {}
+        self._resting = Resting(clock)
         self._late: dict[str, asyncio.Future[list[DraftResult]]] = {}
 
     @property
@@ -41,8 +41,7 @@ class DrafterPool:
         return tuple(self._drafters)
 
     def available(self) -> list[str]:
-        now = self._clock()
-        return [name for name in self._drafters if name not in self._late and self._resting_until.get(name, now) <= now]
+        return [name for name in self._drafters if name not in self._late and name not in self._resting]
 
     async def ask(self, rows: Mapping[str, Rows[DraftRow]]) -> dict[str, list[DraftResult]]:
         """All drafters named, at once; those that fail or are late do not stand in the answer."""
@@ -80,7 +79,7 @@ class DrafterPool:
         try:
             return call.result()
         except (CalleeError, asyncio.CancelledError) as error:  # nobody here cancels: its transport has
-            self._resting_until[name] = self._clock() + REST_SECONDS
+            self._resting.add(name)
             self._observer.failed(name)
             self._log_warning(f"drafter {name} rests for {REST_SECONDS} s: {error or 'its call was cancelled'}")
             return None

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
 
+from cospec.speculation.resting import Resting
 from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import Status, Verifier, VerifyResult, VerifyRow
 
-REST_SECONDS = 1.0  # in which a verifier that failed gets nothing, where another is up
-# After so many seconds, and times the longest call lately, a verifier is lost. Triton takes one to two to say so.
-PATIENCE = 1.0, 4.0
-LONGEST = 2.0  # seconds, before anything is known
-MEMORY = 0.95  # of the longest call, a call later
+PATIENCE = 1.0  # seconds: Triton takes one to two to say that a model has died
+SLACK = 4.0  # times what calls with as many tokens have lately taken at most
+FIRST_RATE = 0.1  # seconds a token, before anything is known
+MEMORY = 0.95  # of the slowest rate, a call later
 
 NO_SLOT = VerifyResult(Status.NO_SLOT, 0)
 MOVED = VerifyResult(Status.UNKNOWN_STATE, 0)
@@ -29,6 +29,17 @@ class Home:
     length: int = 0  # tokens that are held there
 
 
+@dataclass(frozen=True)
+class Call:
+    """Of one verifier, under way."""
+
+    verifier: str
+    num_rows: int
+    num_tokens: int  # that it reads or generates
+    asked: float  # when
+    answer: "asyncio.Future[list[VerifyResult]]"
+
+
 class VerifierPool:
     """A `Verifier` made of several. All rows of a call are checked at the same time, each where its session lives."""
 
@@ -38,28 +49,26 @@ class VerifierPool:
         num_slots: int,
         clock: Callable[[], float],
         log_warning: Callable[[str], None],
+        count_failure: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """`num_slots`: sessions that each of them holds."""
+        """`num_slots`: sessions that each of them holds; `count_failure` is told of every verifier that is lost."""
         self._verifiers = verifiers
         self._num_slots = num_slots
         self._clock = clock
         self._log_warning = log_warning
+        self._count_failure = count_failure
         self._homes: dict[int, Home] = {}
-        self._resting_until: dict[str, float] = {}
-        self._longest = LONGEST
-
-    def is_up(self, name: str) -> bool:
-        return self._clock() >= self._resting_until.get(name, 0.0)
+        self._resting = Resting(clock)
+        self._slowest = FIRST_RATE  # seconds a token, lately
 
     async def verify(self, rows: Rows[VerifyRow]) -> list[VerifyResult]:
         """Raises `CalleeError` where none of the verifiers is left."""
         results = [NO_SLOT] * len(rows)
         shares = self._shares(rows)
-        answers = await asyncio.gather(
-            *(self._ask(name, [rows[place] for place in places]) for name, places in shares.items())
-        )
-        for places, answer in zip(shares.values(), answers, strict=True):
-            for place, result in zip(places, answer, strict=True):
+        # All calls are under way before anything is awaited: what the event loop does next then costs no time.
+        calls = [self._call(name, [rows[place] for place in places]) for name, places in shares.items()]
+        for places, call in zip(shares.values(), calls, strict=True):
+            for place, result in zip(places, await self._answer(call), strict=True):
                 results[place] = result
                 self._remember(rows[place].session_id, result)
         return results
@@ -93,40 +102,46 @@ class VerifierPool:
         for home in self._homes.values():
             sessions[home.verifier] += 1
             tokens[home.verifier] += home.length
-        candidates = [name for name in self._verifiers if self.is_up(name)] or list(self._verifiers)
+        candidates = [name for name in self._verifiers if name not in self._resting] or list(self._verifiers)
         name = min(candidates, key=lambda name: (sessions[name], tokens[name]))
         if sessions[name] >= self._num_slots:
             return None
         self._homes[session_id] = Home(name)
         return self._homes[session_id]
 
-    async def _ask(self, name: str, rows: Rows[VerifyRow]) -> list[VerifyResult]:
-        asked = self._clock()
-        try:
-            answer = await self._in_time(name, asyncio.ensure_future(self._verifiers[name].verify(rows)))
-            self._longest = max(MEMORY * self._longest, self._clock() - asked)
-            return answer
-        except CalleeError as error:
-            self._lose(name)
-            if not any(map(self.is_up, self._verifiers)):
-                raise
-            self._log_warning(f"{name} is lost, {len(rows)} requests move to another verifier: {error}")
-            return [MOVED] * len(rows)
+    def _call(self, name: str, rows: Rows[VerifyRow]) -> Call:
+        tokens = sum(len(row.context) + len(row.tree) + row.num_tokens - 1 for row in rows)
+        answer = asyncio.ensure_future(self._verifiers[name].verify(rows))
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be given up
+        return Call(name, len(rows), tokens, self._clock(), answer)
 
-    async def _in_time(self, name: str, call: "asyncio.Future[list[VerifyResult]]") -> list[VerifyResult]:
+    async def _answer(self, call: Call) -> list[VerifyResult]:
+        try:
+            return await self._in_time(call)
+        except CalleeError as error:
+            self._lose(call.verifier)
+            if not self._others_up(call.verifier):
+                raise
+            self._log_warning(f"{call.verifier} is lost, {call.num_rows} requests move to another verifier: {error}")
+            return [MOVED] * call.num_rows
+
+    async def _in_time(self, call: Call) -> list[VerifyResult]:
         """Or else a `CalleeError`, where another verifier can go on."""
-        if not any(self.is_up(other) for other in self._verifiers if other != name):
-            return await call
-        least, times = PATIENCE
-        patience = max(least, times * self._longest)
-        done, _ = await asyncio.wait([call], timeout=patience)
-        if not done:
-            call.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody waits for it any more
-            raise CalleeError(f"{name} has not answered within {patience:.1f} s")
-        return call.result()
+        if self._others_up(call.verifier):
+            patience = max(PATIENCE, SLACK * self._slowest * call.num_tokens)
+            await asyncio.wait([call.answer], timeout=patience - (self._clock() - call.asked))
+            if not call.answer.done():
+                raise CalleeError(f"{call.verifier} has not answered within {patience:.1f} s")
+        results = await call.answer
+        self._slowest = max(MEMORY * self._slowest, (self._clock() - call.asked) / call.num_tokens)
+        return results
+
+    def _others_up(self, name: str) -> bool:
+        return any(other != name and other not in self._resting for other in self._verifiers)
 
     def _lose(self, name: str) -> None:
-        self._resting_until[name] = self._clock() + REST_SECONDS
+        self._resting.add(name)
+        self._count_failure(name)
         self._homes = {session: home for session, home in self._homes.items() if home.verifier != name}
 
     def _remember(self, session_id: int, result: VerifyResult) -> None:

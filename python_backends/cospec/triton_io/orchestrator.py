@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from cospec.config import Settings, TracingSettings, drafter_model, settings_path
 from cospec.draining import Gate
-from cospec.metrics.catalogue import REPLICAS_UP, VERIFIER_UP
+from cospec.metrics.catalogue import REPLICAS_UP
 from cospec.metrics.recorder import Recorder
 from cospec.metrics.round_metrics import RoundMetrics
 from cospec.signatures import DRAFTER
@@ -64,33 +64,14 @@ class Orchestrator:
         self._executor = ThreadPoolExecutor(settings.serving.bls_threads, thread_name_prefix="bls")
         recorder = Recorder()
         self._metrics = RoundMetrics(
-            recorder, (*settings.drafters, LOOKUP), settings.speculation.max_draft_tokens, settings.slo_classes
+            recorder,
+            (*settings.drafters, LOOKUP),
+            settings.speculation.max_draft_tokens,
+            settings.slo_classes,
+            settings.verifier_models,
         )
         self._tracing = make_tracing(settings.tracing)
-        observers: list[Observer] = [self._metrics] if settings.serving.metrics else []
-        observers += [self._tracing] if self._tracing is not None else []
-        drafters = {name: self._drafter(name, settings) for name in settings.drafters}
-        for name, drafter in drafters.items():
-            recorder.watch(REPLICAS_UP, partial(getattr, drafter, "num_replicas_up"), name)
-        verifiers = VerifierPool(
-            {name: BlsVerifier(name, self._executor) for name in settings.verifier_models},
-            settings.engine.verifier.num_slots,
-            time.monotonic,
-            pb_utils.Logger.log_warn,
-        )
-        for name in settings.verifier_models:
-            recorder.watch(VERIFIER_UP, partial(verifiers.is_up, name), name)
-        self._rounds = RoundLoop(
-            verifiers,
-            drafters,
-            vocabulary.end_tokens,
-            settings,
-            time.monotonic,
-            pb_utils.Logger.log_warn,
-            prior,
-            busy_clock=time.thread_time,
-            observer=Several(observers, pb_utils.Logger.log_warn),
-        )
+        self._rounds = self._make_loop(settings, recorder, prior)
         self._metrics.watch(self._rounds.pool)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
         self._limits = RequestLimits(
@@ -124,6 +105,27 @@ class Orchestrator:
             sender.send(error_response(error), flags=FINAL)
         finally:
             self._gate.live -= 1
+
+    def _make_loop(self, settings: Settings, recorder: Recorder, prior: TextPrior | None) -> RoundLoop:
+        warn = pb_utils.Logger.log_warn
+        drafters = {name: self._drafter(name, settings) for name in settings.drafters}
+        for name, drafter in drafters.items():
+            recorder.watch(REPLICAS_UP, partial(getattr, drafter, "num_replicas_up"), name)
+        verifiers = {name: BlsVerifier(name, self._executor) for name in settings.verifier_models}
+        slots, failed = settings.engine.verifier.num_slots, self._metrics.verifier_failed
+        observers: list[Observer] = [self._metrics] if settings.serving.metrics else []
+        observers += [self._tracing] if self._tracing is not None else []
+        return RoundLoop(
+            VerifierPool(verifiers, slots, time.monotonic, warn, failed),
+            drafters,
+            self._vocabulary.end_tokens,
+            settings,
+            time.monotonic,
+            warn,
+            prior,
+            busy_clock=time.thread_time,
+            observer=Several(observers, warn),
+        )
 
     def _drafter(self, name: str, settings: Settings) -> BlsDrafter | RemoteDrafter:
         model, remote = drafter_model(name), settings.remote_drafters.get(name)
