@@ -20,7 +20,7 @@ DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent.parent / "model_repo
 
 DTYPES = ("float32", "bfloat16", "float16")
 RESERVED = "lookup"
-VERIFIER = "verifier"  # the first one's model; others are numbered from 2
+VERIFIER_MODEL = "verifier"  # of the first; others are numbered from 2
 DEVICES = ("auto", "cpu", "cuda")
 CONTROLLERS = ("adaptive", "adaspec", "smartspec", "schedule", "fixed", "off")
 
@@ -141,7 +141,7 @@ class Settings:
 
     @property
     def verifier_models(self) -> tuple[str, ...]:
-        return (VERIFIER, *(f"{VERIFIER}_{number}" for number in range(2, self.verifiers + 1)))
+        return (VERIFIER_MODEL, *(f"{VERIFIER_MODEL}_{number}" for number in range(2, self.verifiers + 1)))
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -157,7 +157,7 @@ class Settings:
     def weights(self, repository: Path) -> dict[str, Path]:
         """Model name -> directory of its checkpoint, for every drafter, wherever it runs, and for all verifiers one."""
         drafters = {model: repository / model / "1" / "weights" for model in map(drafter_model, self.drafters)}
-        return {VERIFIER: repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
+        return {VERIFIER_MODEL: repository / (self.engine.verifier.weights or "verifier/1/weights"), **drafters}
 
 
 def with_verifier(settings: Settings, weights: Path | None) -> Settings:

@@ -5,7 +5,7 @@ So settings decide alone, with no file to render first, and the shipped reposito
 
 from pathlib import Path
 
-from cospec.config import VERIFIER, Settings
+from cospec.config import VERIFIER_MODEL, Settings
 from cospec.render import render_all
 
 VERSION = "1"
@@ -14,7 +14,7 @@ VERSION = "1"
 def make_repository(settings: Settings, shipped: Path, target: Path) -> None:
     """In `target`, every model that `shipped` holds; all verifiers are the same model."""
     for model, text in render_all(settings).items():
-        source = shipped / (VERIFIER if model in settings.verifier_models else model) / VERSION
+        source = shipped / (VERIFIER_MODEL if model in settings.verifier_models else model) / VERSION
         if source.is_dir():
             (target / model).mkdir(parents=True)
             (target / model / "config.pbtxt").write_text(text, encoding="utf-8")

@@ -105,7 +105,7 @@ class Adaptive:
             depths = hopes.depths_at(price)
             if not depths.any():
                 break
-            rate, seconds = hopes.outcome(depths)
+            rate, seconds = hopes.outcome(depths, hopes.longest(depths))
             if seconds > hopes.limit:
                 price *= HURRY
             elif rate <= best_rate or not hopes.is_fair(depths, rate * occasion.trust):
@@ -114,7 +114,7 @@ class Adaptive:
                 best, best_rate, price = depths, rate, max(price, rate * occasion.trust)
         if best is None or best_rate * occasion.trust < GAIN * hopes.plain:
             return hopes.on_trial() if occasion.probes_drafts else hopes.plainly()
-        return hopes.decision(best, price, best_rate)
+        return hopes.decision(hopes.limits(best), price, best_rate)
 
     def _alike(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
         """The same depth for all: where a pace is promised, it is promised to those too whose drafts bring less."""
@@ -127,8 +127,7 @@ class Adaptive:
             best, best_rate = depths, rate
         if best_rate * occasion.trust < GAIN * hopes.plain:
             return hopes.plainly()
-        decision = hopes.decision(best, best_rate * occasion.trust, best_rate)
-        return replace(decision, depths=tuple(best.tolist()), stop_below=0.0)
+        return replace(hopes.decision(best, best_rate * occasion.trust, best_rate), stop_below=0.0)
 
 
 class _Hopes:
@@ -149,12 +148,12 @@ class _Hopes:
         self._gains = _from_zero(reaches)
         rounds_left = np.asarray([min(max(outlook.remaining / TYPICAL_GAIN, 1.0), SURE_ROUNDS) for outlook in outlooks])
         unread = occasion.drafters_each * self._unread
-        self._catching_up = unread * self._draft_token / rounds_left  # seconds of each round to come
+        self._catching_up = unread * self._read_seconds / rounds_left  # seconds of each round to come
+        self._node_seconds = self._seconds_a_node(max(1, int((self._deepest > 0).sum())))
 
     def depths_at(self, price: float) -> NDArray[np.int64]:
         """[sequences]: the best at this price; none drafts where all together do not pay the stage itself."""
-        step, verify = self._prices(max(1, int((self._deepest > 0).sum())))
-        net = self._gains - price * np.arange(self._gains.shape[1]) * (step + verify)
+        net = self._gains - price * np.arange(self._gains.shape[1]) * self._node_seconds
         net[:, 1:] -= price * self._catching_up[:, None]
         depths = net.argmax(axis=1)
         value = net[np.arange(len(net)), depths].sum()
@@ -168,12 +167,10 @@ class _Hopes:
     def uniform(self, depth: int) -> NDArray[np.int64]:
         return np.minimum(depth, self._deepest)
 
-    def outcome(self, depths: NDArray[np.int64], steps: int | None = None) -> tuple[float, float]:
-        """(tokens per second of the sequences that decode, seconds of the whole round); `steps`: of the drafters, where
-        a draft may not go beyond its depth."""
+    def outcome(self, depths: NDArray[np.int64], steps: int) -> tuple[float, float]:
+        """(tokens per second of the sequences that decode, seconds of the whole round); `steps`: of the drafters."""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
         tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
-        steps = self._longest(depths) if steps is None else steps
         drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
@@ -191,39 +188,40 @@ class _Hopes:
         depths = self.uniform(PROBE_DEPTH)
         if not depths.any():
             return self.plainly()
-        promised, _ = self.outcome(depths, PROBE_DEPTH)
-        return replace(self.decision(depths, self.plain, promised), depths=tuple(depths.tolist()))
+        promised, _ = self.outcome(depths, int(depths.max()))
+        return self.decision(depths, self.plain, promised)
 
     def plainly(self) -> Decision:
         """Nobody drafts but those whose callers want it, at the price of plain decoding."""
         return self.decision(self.uniform(0), self.plain, 0.0)
 
     def decision(self, depths: NDArray[np.int64], price: float, promised: float) -> Decision:
-        limits = self._limits(depths)
-        step, verify = self._prices(max(1, int((limits > 0).sum())))
-        return Decision(tuple(limits.tolist()), min(price * (step + verify), MOST_STOP), price, promised)
+        """To draft as deep at most."""
+        cost = price * self._seconds_a_node(max(1, int((depths > 0).sum())))
+        return Decision(tuple(depths.tolist()), min(cost, MOST_STOP), price, promised)
 
-    def _longest(self, depths: NDArray[np.int64]) -> int:
+    def longest(self, depths: NDArray[np.int64]) -> int:
         """Draft tokens of the longest draft, as far as can be expected: the more there are, the nearer to its limit."""
-        limits, rows = self._limits(depths), max(1, int((depths > 0).sum()))
+        limits, rows = self.limits(depths), max(1, int((depths > 0).sum()))
         return int((limits - (limits - depths) // rows).max())
 
-    def _limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:
+    def limits(self, depths: NDArray[np.int64]) -> NDArray[np.int64]:
         """A draft ends where its own confidence says so: a sure one may go on for as long again."""
         return np.where(depths > 0, np.minimum(LEEWAY * depths + 1, self._deepest), 0)
 
     @property
-    def _draft_token(self) -> float:
+    def _read_seconds(self) -> float:
+        """Of one more token that a drafter reads."""
         return self._costs.draft_seconds(DraftWork(1, 1, 1, 2)) - self._costs.draft_seconds(DraftWork(1, 1, 1, 1))
 
-    def _prices(self, rows: int) -> tuple[float, float]:
-        """Seconds of one draft token more of one sequence, of so many that draft: to make, and to verify."""
+    def _seconds_a_node(self, rows: int) -> float:
+        """Of one draft token more of one sequence, of so many that draft, made and verified."""
         drafters, costs, verify = self._num_asked(rows), self._costs, self._occasion.verify
         asked = self._num_chains(rows)
         shorter, longer = DraftWork(drafters, asked, 1, asked), DraftWork(drafters, asked, 2, 2 * asked)
         step = (costs.draft_seconds(longer) - costs.draft_seconds(shorter)) / rows
         before, after = costs.verify_seconds_of(verify, verify.tokens + rows * np.asarray([1, 5]))
-        return step, float(after - before) / (4 * rows)
+        return step + float(after - before) / (4 * rows)
 
     def _draft_seconds(self, depths: NDArray[np.int64], steps: int) -> float:
         rows = int((depths > 0).sum())

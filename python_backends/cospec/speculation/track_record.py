@@ -5,7 +5,7 @@ keep less than they promise, they promise less the next time; a kind of round th
 by, and is due for a try when nothing has been heard of it for long.
 """
 
-MEMORY = 0.95  # of earlier rounds, a drafted round later
+MEMORY = 0.95  # of earlier rounds of a kind, a round of it later
 FADING = 0.998  # ... a round of the other kind later
 STALE, STALE_AT_FIRST = 40, 8  # rounds of the other kind
 KNOWN = 8  # rounds after which it is no longer the first
