@@ -8,15 +8,16 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
-from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS
+from cospec.config import DEFAULT_REPOSITORY
 from cospec.serve import ServeOptions, TritonServer, free_ports
 from cospec.supervision import model_of
 from cospec_client import Client
 
+from loadtests.settings_file import write_changed
 
-def server_options(settings: Path = DEFAULT_SETTINGS) -> ServeOptions:
-    return ServeOptions(settings, DEFAULT_REPOSITORY, *free_ports(3), host="127.0.0.1")
+
+def server_options(settings: Path, **others: Any) -> ServeOptions:
+    return ServeOptions(settings, DEFAULT_REPOSITORY, *free_ports(3), host="127.0.0.1", **others)
 
 
 def process_of(model: str, server: TritonServer) -> psutil.Process:
@@ -33,11 +34,8 @@ def process_of(model: str, server: TritonServer) -> psutil.Process:
 @pytest.fixture(scope="session")
 def float32_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped settings in float32, where identity holds without exception."""
-    settings = yaml.safe_load(DEFAULT_SETTINGS.read_text())
-    settings["engine"]["verifier"]["dtype"] = settings["engine"]["drafter"]["dtype"] = "float32"
-    path = tmp_path_factory.mktemp("settings") / "cospec.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    return path
+    precise = {"engine": {"verifier": {"dtype": "float32"}, "drafter": {"dtype": "float32"}}}
+    return write_changed(precise, tmp_path_factory.mktemp("settings") / "cospec.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ import numpy as np
 import psutil
 import pytest
 import trustme
-import yaml
-from cospec.config import DEFAULT_REPOSITORY, RemoteDrafterSettings, TlsSettings
-from cospec.serve import ServeOptions, TritonServer, free_ports
+from conftest import server_options
+from cospec.config import RemoteDrafterSettings, TlsSettings
+from cospec.serve import TritonServer, free_ports
 from cospec.server_tls import ServerTls
 from cospec.signatures import DRAFTER
 from cospec.speculation.sequence import CalleeError
@@ -27,13 +27,11 @@ from cospec_client import Client, Generation
 from span_collector import Collector
 from tcp_proxy import TcpProxy
 
+from loadtests.settings_file import write_changed
+
 PROMPT = "What are the treatments for Anemia ?"
 DEADLINE = 0.5
 MODEL = "drafter_medicine"
-
-
-def options(settings: Path, **others: Any) -> ServeOptions:
-    return ServeOptions(settings, DEFAULT_REPOSITORY, *free_ports(3), host="127.0.0.1", **others)
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +80,13 @@ def remote(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Client]:
     """Of a server of verifier and orchestrator, whose one drafter is elsewhere, twice."""
-    settings = yaml.safe_load(float32_settings.read_text())
-    settings["drafters"] = ["medicine"]
-    settings["tracing"] = {"endpoint": collector.endpoint}
-    settings["remote_drafters"] = {"medicine": {"urls": [node[1], network.url], "deadline_seconds": DEADLINE}}
-    path = tmp_path_factory.mktemp("remote") / "cospec.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    with TritonServer(options(path)) as running, Client(running.grpc_url, timeout=60) as connected:
+    changes = {
+        "drafters": ["medicine"],
+        "tracing": {"endpoint": collector.endpoint},
+        "remote_drafters": {"medicine": {"urls": [node[1], network.url], "deadline_seconds": DEADLINE}},
+    }
+    settings = write_changed(changes, tmp_path_factory.mktemp("remote") / "cospec.yaml", float32_settings)
+    with TritonServer(server_options(settings)) as running, Client(running.grpc_url, timeout=60) as connected:
         yield connected
 
 
@@ -166,7 +164,7 @@ def test_certificates_are_shown_and_demanded(float32_settings: Path, tmp_path: P
         issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
     tls = ServerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "authority.pem")
     known = TlsSettings(*(str(tmp_path / name) for name in ("authority.pem", "orchestrator.pem", "orchestrator.key")))
-    with TritonServer(options(float32_settings, models=(MODEL,), tls=tls)) as running:
+    with TritonServer(server_options(float32_settings, models=(MODEL,), tls=tls)) as running:
         assert asyncio.run(status(running.grpc_url, known)) is Status.OK
         for stranger in (None, TlsSettings(str(tmp_path / "authority.pem"))):
             with pytest.raises(CalleeError):

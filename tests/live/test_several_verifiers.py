@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import process_of, server_options
 from cospec.serve import TritonServer
 from cospec_client import Client
 
+from loadtests.settings_file import write_changed
 from loadtests.verifier_batches import read_counts
 
 PROMPT = "What are the treatments for Anemia ?"
@@ -20,10 +20,9 @@ MOST_SILENCE = 2.0  # seconds that a request may go without a token when its ver
 
 @pytest.fixture(scope="module")
 def pair(float32_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
-    settings = {**yaml.safe_load(float32_settings.read_text()), "drafters": ["medicine"], "verifiers": 2}
-    path = tmp_path_factory.mktemp("pair") / "cospec.yaml"
-    path.write_text(yaml.safe_dump(settings))
-    with TritonServer(server_options(path)) as running:
+    changes = {"drafters": ["medicine"], "verifiers": 2}
+    settings = write_changed(changes, tmp_path_factory.mktemp("pair") / "cospec.yaml", float32_settings)
+    with TritonServer(server_options(settings)) as running:
         yield running
 
 
