@@ -1,9 +1,9 @@
-"""Where compiled forwards are kept, by all that they depend on. Without torch, so that it costs nothing to look."""
+"""Where what is compiled for this machine is kept, by all that it depends on. Without torch: looking must be cheap."""
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,8 @@ from pathlib import Path
 from cospec.config import EngineSettings, ModelSettings, Settings
 
 CACHE_VARIABLE = "COSPEC_CACHE"
-SOURCES = ("forward.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
+SOURCES = ("forward.py", "ragged_attention.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
+KERNEL_SOURCES = ("ragged_attention.cpp", "ragged_attention.py")
 PIECE = 2**22  # bytes read at once
 
 
@@ -35,27 +36,31 @@ def wants_artefacts(engine: EngineSettings) -> bool:
 
 @dataclass(frozen=True)
 class Artefact:
-    """A compiled forward that settings call for."""
+    """Something compiled that settings call for: a forward, or the code that forwards call."""
 
+    path: Path
+
+
+@dataclass(frozen=True)
+class CompiledForward(Artefact):
     weights: Path
     settings: ModelSettings
-    path: Path
     quantized: bool = False  # with int8 weights, for forwards of a few tokens
 
 
-def artefacts(weights: Path, settings: ModelSettings) -> list[Artefact]:
+def compiled_forwards(weights: Path, settings: ModelSettings) -> list[CompiledForward]:
     """Of the checkpoint in `weights`; everything that one depends on is in its name."""
     nameless = replace(settings, weights="")  # a checkpoint is what it holds, wherever it lies
-    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {nameless}".encode())
-    sources = [Path(__file__).with_name(name) for name in SOURCES]
-    for path in (*sources, *sorted(weights.glob("*.safetensors")), weights / "config.json"):
-        with path.open("rb") as file:
-            for piece in iter(partial(file.read, PIECE), b""):
-                digest.update(piece)
-    stem = cache_directory() / digest.hexdigest()[:24]
-    full = Artefact(weights, settings, stem.with_suffix(".pt2"))
-    few = Artefact(weights, settings, stem.with_suffix(".int8.pt2"), quantized=True)
+    digest = _digest(SOURCES, f"{nameless}", *sorted(weights.glob("*.safetensors")), weights / "config.json")
+    stem = cache_directory() / digest
+    full = CompiledForward(stem.with_suffix(".pt2"), weights, settings)
+    few = CompiledForward(stem.with_suffix(".int8.pt2"), weights, settings, quantized=True)
     return [full, few] if settings.quantize == "int8" else [full]
+
+
+def kernel() -> Artefact:
+    """The C++ that compiled forwards call."""
+    return Artefact(cache_directory() / f"{_digest(KERNEL_SOURCES)}.so")
 
 
 def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
@@ -63,13 +68,25 @@ def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]
     if not wants_artefacts(settings.engine):
         return
     served = {model: path for model, path in settings.weights(repository).items() if model in settings.model_names}
+    if served:
+        yield kernel()
     for model, weights in served.items():
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        yield from artefacts(weights, chosen)
+        yield from compiled_forwards(weights, chosen)
 
 
 def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
     return (artefact for artefact in wanted_artefacts(settings, repository) if not artefact.path.exists())
+
+
+def _digest(sources: Iterable[str], settings: str = "", *files: Path) -> str:
+    """A name for what these sources make of these settings and files, on this machine, with this torch."""
+    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {settings}".encode())
+    for path in (*map(Path(__file__).with_name, sources), *files):
+        with path.open("rb") as file:
+            for piece in iter(partial(file.read, PIECE), b""):
+                digest.update(piece)
+    return digest.hexdigest()[:24]
 
 
 def _instruction_sets() -> str:

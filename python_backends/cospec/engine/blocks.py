@@ -11,7 +11,7 @@ from cospec.engine.forward import Block
 from cospec.engine.language_model import LanguageModel
 from cospec.speculation.types import NO_PARENT, DraftTree, TokenArray
 
-SHORT_CONTEXT = 256  # a longer one is prefilled on its own first: attention pads the other rows to it
+SHORT_CONTEXT = 256  # a longer one is prefilled on its own first: where attention pads, all rows would be as long
 EMPTY_TREE = DraftTree()
 
 

@@ -19,11 +19,19 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from cospec.config import ModelSettings, Settings
-from cospec.engine.artefacts import Artefact, artefacts, cache_directory, missing_artefacts
+from cospec.engine.artefacts import (
+    Artefact,
+    CompiledForward,
+    cache_directory,
+    compiled_forwards,
+    kernel,
+    missing_artefacts,
+)
 from cospec.engine.forward import Block, Forward
 from cospec.engine.kv_cache import KVCache
 from cospec.engine.language_model import Step
 from cospec.engine.quantized import MOST_TOKENS, quantize
+from cospec.engine.ragged_attention import build_kernel, load_kernel
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
@@ -46,11 +54,14 @@ def compile_missing(settings: Settings, repository: Path) -> None:
 
 
 def _compile_artefact(artefact: Artefact) -> None:
-    disable_progress_bar()  # of loading: there is one of compiling
-    settings = artefact.settings
-    loaded = load_with(settings, artefact.weights, torch.device("cpu"))
-    chosen = quantize(loaded) if artefact.quantized else loaded
-    compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
+    if isinstance(artefact, CompiledForward):
+        disable_progress_bar()  # of loading: there is one of compiling
+        settings = artefact.settings
+        loaded = load_with(settings, artefact.weights, torch.device("cpu"))
+        chosen = quantize(loaded) if artefact.quantized else loaded
+        compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
+    else:
+        build_kernel(artefact.path)
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
@@ -72,19 +83,20 @@ def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path
 
 def drop_unused(directory: Path) -> None:
     """Artefacts of models and settings that nobody has loaded for long."""
-    for path in directory.glob("*.pt2"):
+    for path in (*directory.glob("*.pt2"), *directory.glob("*.so")):
         if path.stat().st_mtime < time.time() - UNUSED_SECONDS:
             path.unlink(missing_ok=True)
 
 
 def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     """What `compile_missing` made for this checkpoint, if it did."""
-    paths = [artefact.path for artefact in artefacts(weights, settings)]
-    if not all(path.exists() for path in paths):
+    needed = [kernel(), *compiled_forwards(weights, settings)]
+    if not all(artefact.path.exists() for artefact in needed):
         return None
-    for path in paths:
-        path.touch()
-    full, *few = map(load_forward, paths)
+    for artefact in needed:
+        artefact.path.touch()
+    load_kernel()
+    full, *few = [load_forward(artefact.path) for artefact in needed[1:]]
     return _by_size(few[0], full) if few else in_company(full)
 
 
@@ -127,7 +139,7 @@ class _Flat(nn.Module):
 
     def __init__(self, loaded: Weights) -> None:
         super().__init__()
-        self.inner = Forward(loaded)
+        self.inner = Forward(loaded, ragged=True)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         count = len(Block._fields)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cospec.engine.ragged_attention import ragged_attention
 from cospec.engine.weights import Layer, Weights
 
 
@@ -36,15 +37,17 @@ class Block(NamedTuple):
 
 
 class Forward(nn.Module):
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, ragged: bool = False) -> None:
+        """`ragged`: attention by the operator for CPUs, which must be loaded, not by PyTorch's own on padded rows."""
         super().__init__()
         self.weights = weights
+        self._ragged = ragged
 
     def forward(self, block: Block, caches: Sequence[Tensor]) -> Tensor:
         """float32 logits [wanted, vocab]; writes the block's entries into `caches`, one per layer:
         [slots, max_length + 1, 2 * kv heads, head_dim], keys before values."""
         weights = self.weights
-        mask = self._mask(block)
+        mask = None if self._ragged else self._mask(block)
         cosines = weights.cosines[block.positions][:, None]
         sines = weights.sines[block.positions][:, None]
         hidden = F.embedding(block.tokens, weights.embedding).float()
@@ -60,7 +63,14 @@ class Forward(nn.Module):
         return (hidden * scale).to(weight.dtype) * weight
 
     def _attend(
-        self, layer: Layer, hidden: Tensor, cosines: Tensor, sines: Tensor, block: Block, cache: Tensor, mask: Tensor
+        self,
+        layer: Layer,
+        hidden: Tensor,
+        cosines: Tensor,
+        sines: Tensor,
+        block: Block,
+        cache: Tensor,
+        mask: Tensor | None,
     ) -> Tensor:
         shape = self.weights.architecture
         heads = layer.qkv(self._norm(hidden, layer.attention_norm)).unflatten(-1, (-1, shape.head_dim))
@@ -71,12 +81,18 @@ class Forward(nn.Module):
         rotated = rotated * cosines + torch.roll(rotated, shape.head_dim // 2, -1) * sines
         queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=1)
         slots = block.slots[block.places // block.sources.shape[1]]
-        slots = block.slots[block.places // block.sources.shape[1]]
         cache.index_put_((slots, block.cache_positions), torch.cat([keys, values], dim=1))
-        attended: Tensor = layer.output(self._attention(queries, block, cache, mask))
+        attended: Tensor = layer.output(self._attention(queries, block, cache, mask).flatten(1))
         return attended
 
-    def _attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor) -> Tensor:
+    def _attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor | None) -> Tensor:
+        """[tokens, heads, head_dim]."""
+        if mask is not None:
+            return self._padded_attention(queries, block, cache, mask)
+        where = (block.slots, block.starts, block.positions, block.places, block.relatives)
+        return ragged_attention(queries, cache, *where, self.weights.architecture.sliding_window)
+
+    def _padded_attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor) -> Tensor:
         """The query heads of one KV head stand in one query sequence, so that keys and values are read once."""
         (rows, width), (_, heads, head_dim) = block.sources.shape, queries.shape
         kv_heads = self.weights.architecture.kv_heads
@@ -87,7 +103,7 @@ class Forward(nn.Module):
         folded = grouped.reshape(rows, kv_heads, group * width, head_dim)
         attended = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask)
         unfolded = attended.view(rows, kv_heads, group, width, head_dim).permute(0, 3, 1, 2, 4)
-        return unfolded.reshape(rows * width, heads * head_dim)[block.places]
+        return unfolded.reshape(rows * width, heads, head_dim)[block.places]
 
     def _transform(self, layer: Layer, hidden: Tensor) -> Tensor:
         gate, up = layer.gate_up(self._norm(hidden, layer.mlp_norm)).chunk(2, dim=-1)

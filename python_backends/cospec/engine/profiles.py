@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cospec.config import RemoteDrafterSettings, Settings, drafter_model
-from cospec.engine.artefacts import artefacts, cache_directory
+from cospec.engine.artefacts import cache_directory, compiled_forwards, kernel
 from cospec.speculation.cost_model import DraftWork, VerifyWork
 from cospec.speculation.profiling import Profile
 
@@ -50,7 +50,8 @@ def profile_store(settings: Settings, repository: Path) -> ProfileStore:
         if model in remote:  # its files may be elsewhere too
             continue
         chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        digest.update(f"{model} {[artefact.path.name for artefact in artefacts(weights, chosen)]}".encode())
+        compiled = [artefact.path.name for artefact in (kernel(), *compiled_forwards(weights, chosen))]
+        digest.update(f"{model} {compiled}".encode())
     return ProfileStore(cache_directory() / f"profile-{digest.hexdigest()[:24]}.json")
 
 

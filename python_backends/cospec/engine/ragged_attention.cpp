@@ -1,0 +1,311 @@
+// Attention of rows of unequal length over the slots of a static KV cache; ragged_attention.py has the schema.
+//
+// PyTorch's own wants rows of one length whose entries lie side by side: padding every row to the longest, and copying
+// the cache, cost several times what attention itself does. Here every row is read where it lies, as far as it goes,
+// and in float32, so that a token's attention is the same whatever shares its batch.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/cpu/vec/functional.h>
+#include <ATen/cpu/vec/vec.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/tensor.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace {
+
+using at::Tensor;
+using Floats = at::vec::Vectorized<float>;
+
+constexpr int64_t LANES = Floats::size();
+constexpr int64_t TILE = 4;       // query vectors that share a pass over keys and values
+constexpr int64_t AHEAD = 16;     // entries: entries of one head lie too far apart for the processor to foresee
+constexpr int64_t LINE = 64;      // bytes of a cache line
+constexpr int64_t WIDE = 32;      // tokens of a row from which matrix products, PyTorch's own, are faster
+constexpr float UNSEEN = -1e30f;
+
+// Tokens [first, first + count) of the block, which see entries [0, end) of their slot at most.
+struct Row {
+  int64_t slot, start, first, count, end;
+};
+
+// One KV head and at most TILE of the query vectors that read it.
+struct Tile {
+  int64_t row, head, first, count;
+};
+
+// One query vector: where it is, where its result goes, which of the entries from the row's start on it sees, and the
+// lowest entry that it sees at all.
+template <typename scalar>
+struct Query {
+  const scalar* from;
+  scalar* to;
+  const bool* seen;
+  int64_t lowest;
+};
+
+// Keys or values of one head of a slot.
+template <typename scalar>
+struct Entries {
+  const scalar* base;
+  int64_t stride;
+
+  const scalar* operator[](int64_t index) const { return base + index * stride; }
+};
+
+inline Floats load(const float* from) { return Floats::loadu(from); }
+
+inline Floats load(const c10::BFloat16* from) {
+  Floats exact;
+  at::vec::load_fp32_from_bf16(from, exact);
+  return exact;
+}
+
+inline Floats load(const c10::Half* from) {
+  Floats exact;
+  at::vec::load_fp32_from_fp16(from, exact);
+  return exact;
+}
+
+inline float total(const Floats& values) {
+  return at::vec::vec_reduce_all<float>([](const Floats& a, const Floats& b) { return a + b; }, values);
+}
+
+inline float greatest(const Floats& values) {
+  const auto greater = [](const Floats& a, const Floats& b) { return at::vec::maximum(a, b); };
+  return at::vec::vec_reduce_all<float>(greater, values);
+}
+
+template <typename scalar, int64_t PARTS>
+inline void load_entry(const Entries<scalar>& entries, int64_t index, Floats (&parts)[PARTS]) {
+  const auto* ahead = reinterpret_cast<const char*>(entries[index + AHEAD]);
+  for (int64_t byte = 0; byte < PARTS * LANES * static_cast<int64_t>(sizeof(scalar)); byte += LINE)
+    __builtin_prefetch(ahead + byte);
+  for (int64_t part = 0; part < PARTS; ++part) parts[part] = load(entries[index] + part * LANES);
+}
+
+// scores[q][entry] = query q · key
+template <typename scalar, int64_t PARTS, int64_t QUERIES>
+void score(const float (*queries)[PARTS * LANES], const Entries<scalar>& keys, int64_t end, float* scores,
+           int64_t room) {
+  for (int64_t entry = 0; entry < end; ++entry) {
+    Floats key[PARTS];
+    load_entry(keys, entry, key);
+    for (int64_t q = 0; q < QUERIES; ++q) {
+      Floats products = load(queries[q]) * key[0];
+      for (int64_t part = 1; part < PARTS; ++part)
+        products = at::vec::fmadd(load(queries[q] + part * LANES), key[part], products);
+      scores[q * room + entry] = total(products);
+    }
+  }
+}
+
+template <typename scalar>
+void hide(const Query<scalar>& query, int64_t start, int64_t end, float* scores) {
+  std::fill(scores, scores + query.lowest, UNSEEN);
+  for (int64_t entry = start; entry < end; ++entry)
+    if (!query.seen[entry - start]) scores[entry] = UNSEEN;
+}
+
+// Scores to weights, which sum to what is returned.
+inline float weigh(float* scores, int64_t end) {
+  for (int64_t entry = end; entry % LANES; ++entry) scores[entry] = UNSEEN;
+  Floats most(UNSEEN), sum(0);
+  for (int64_t entry = 0; entry < end; entry += LANES) most = at::vec::maximum(most, load(scores + entry));
+  const Floats peak(greatest(most));
+  for (int64_t entry = 0; entry < end; entry += LANES) {
+    const Floats weights = (load(scores + entry) - peak).exp_u20();
+    weights.store(scores + entry);
+    sum = sum + weights;
+  }
+  return total(sum);
+}
+
+// mixed[q] = sum of weights[q][entry] * value
+template <typename scalar, int64_t PARTS, int64_t QUERIES>
+void mix(const float* weights, int64_t room, const Entries<scalar>& values, int64_t end,
+         float (*mixed)[PARTS * LANES]) {
+  Floats sums[QUERIES][PARTS];
+  for (auto& parts : sums) std::fill(parts, parts + PARTS, Floats(0));
+  for (int64_t entry = 0; entry < end; ++entry) {
+    Floats value[PARTS];
+    load_entry(values, entry, value);
+    for (int64_t q = 0; q < QUERIES; ++q) {
+      const Floats weight(weights[q * room + entry]);
+      for (int64_t part = 0; part < PARTS; ++part)
+        sums[q][part] = at::vec::fmadd(weight, value[part], sums[q][part]);
+    }
+  }
+  for (int64_t q = 0; q < QUERIES; ++q)
+    for (int64_t part = 0; part < PARTS; ++part) sums[q][part].store(mixed[q] + part * LANES);
+}
+
+// `queries`: QUERIES of them, of which the first `count` are wanted. `scores`: QUERIES * room floats of scratch.
+template <typename scalar, int64_t DIM, int64_t QUERIES>
+void attend(const Query<scalar>* queries, int64_t count, const Entries<scalar>& keys, const Entries<scalar>& values,
+            const Row& row, float* scores, int64_t room) {
+  constexpr int64_t PARTS = DIM / LANES;
+  const float scale = 1.0f / std::sqrt(static_cast<float>(DIM));
+  float scaled[QUERIES][DIM], mixed[QUERIES][DIM], sums[QUERIES];
+  for (int64_t q = 0; q < QUERIES; ++q)
+    for (int64_t d = 0; d < DIM; ++d) scaled[q][d] = static_cast<float>(queries[q].from[d]) * scale;
+  score<scalar, PARTS, QUERIES>(scaled, keys, row.end, scores, room);
+  for (int64_t q = 0; q < QUERIES; ++q) {
+    hide(queries[q], row.start, row.end, scores + q * room);
+    sums[q] = weigh(scores + q * room, row.end);
+  }
+  mix<scalar, PARTS, QUERIES>(scores, room, values, row.end, mixed);
+  for (int64_t q = 0; q < count; ++q)
+    for (int64_t d = 0; d < DIM; ++d) queries[q].to[d] = static_cast<scalar>(mixed[q][d] / sums[q]);
+}
+
+// What the operator is given (ragged_attention.py), and what it makes.
+struct Call {
+  const Tensor queries, cache, relatives, positions;
+  const int64_t window;
+  std::vector<int64_t> columns;  // of each token in its row
+  std::vector<Row> rows;
+  const Tensor outputs = at::empty(queries.sizes(), queries.options());
+
+  int64_t heads() const { return queries.size(1); }
+  int64_t dim() const { return queries.size(2); }
+  int64_t kv_heads() const { return cache.size(2) / 2; }
+  int64_t group() const { return heads() / kv_heads(); }
+};
+
+std::vector<int64_t> columns_of(const Tensor& places, int64_t width) {
+  const auto place = places.accessor<int64_t, 1>();
+  std::vector<int64_t> columns(places.size(0));
+  for (int64_t token = 0; token < places.size(0); ++token) columns[token] = place[token] % width;
+  return columns;
+}
+
+std::vector<Row> rows_of(const Tensor& slots, const Tensor& starts, const Tensor& places, int64_t width) {
+  const auto slot = slots.accessor<int64_t, 1>(), start = starts.accessor<int64_t, 1>();
+  const auto place = places.accessor<int64_t, 1>();
+  std::vector<Row> rows(slots.size(0), Row{0, 0, 0, 0, 0});
+  for (int64_t token = 0; token < places.size(0); ++token) {
+    const int64_t index = place[token] / width;
+    Row& row = rows[index];
+    if (row.count++ == 0) row = {slot[index], start[index], token, 1, start[index]};
+    row.end = std::max(row.end, row.start + place[token] % width + 1);
+  }
+  return rows;
+}
+
+std::vector<Tile> tiles_of(const Call& call) {
+  std::vector<Tile> tiles;
+  for (int64_t row = 0; row < static_cast<int64_t>(call.rows.size()); ++row) {
+    const int64_t queries = call.rows[row].count * call.group();
+    for (int64_t head = 0; call.rows[row].count < WIDE && head < call.kv_heads(); ++head)
+      for (int64_t first = 0; first < queries; first += TILE)
+        tiles.push_back({row, head, first, std::min(TILE, queries - first)});
+  }
+  return tiles;
+}
+
+// The query vectors of `tile`; what is left of TILE repeats the last.
+template <typename scalar>
+void queries_of(const Call& call, const Tile& tile, Query<scalar>* queries) {
+  const Row& row = call.rows[tile.row];
+  const auto* from = call.queries.const_data_ptr<scalar>();
+  const auto* relatives = call.relatives.const_data_ptr<bool>() + tile.row * call.relatives.stride(0);
+  for (int64_t q = 0; q < TILE; ++q) {
+    const int64_t index = tile.first + std::min(q, tile.count - 1);
+    const int64_t token = row.first + index / call.group();
+    const int64_t head = tile.head * call.group() + index % call.group();
+    const int64_t position = call.positions.const_data_ptr<int64_t>()[token];
+    queries[q] = {from + token * call.queries.stride(0) + head * call.queries.stride(1),
+                  call.outputs.mutable_data_ptr<scalar>() + (token * call.heads() + head) * call.dim(),
+                  relatives + call.columns[token] * call.relatives.stride(1),
+                  call.window ? std::clamp(position - call.window + 1, int64_t{0}, row.end) : 0};
+  }
+}
+
+template <typename scalar, int64_t DIM>
+void attend_narrow(const Call& call) {
+  const auto tiles = tiles_of(call);
+  int64_t longest = 0;
+  for (const Row& row : call.rows) longest = std::max(longest, row.end);
+  const int64_t room = (longest + LANES - 1) / LANES * LANES, stride = call.cache.stride(1);
+  at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scores(TILE * room);
+    Query<scalar> queries[TILE];
+    for (int64_t index = begin; index < end; ++index) {
+      const Tile& tile = tiles[index];
+      const Row& row = call.rows[tile.row];
+      const auto* slot = call.cache.const_data_ptr<scalar>() + row.slot * call.cache.stride(0);
+      const Entries<scalar> keys{slot + tile.head * DIM, stride};
+      const Entries<scalar> values{slot + (call.kv_heads() + tile.head) * DIM, stride};
+      queries_of(call, tile, queries);
+      const auto run = tile.count == 1   ? attend<scalar, DIM, 1>
+                       : tile.count == 2 ? attend<scalar, DIM, 2>
+                                         : attend<scalar, DIM, TILE>;
+      run(queries, tile.count, keys, values, row, scores.data(), room);
+    }
+  });
+}
+
+// Which entries each of the row's tokens sees: [tokens, entries].
+Tensor seen_by(const Call& call, int64_t index) {
+  const Row& row = call.rows[index];
+  const auto columns = at::tensor(at::ArrayRef<int64_t>(call.columns).slice(row.first, row.count));
+  const auto own = call.relatives.select(0, index).index_select(0, columns).narrow(1, 0, row.end - row.start);
+  const auto seen = at::cat({at::ones({row.count, row.start}, own.options()), own}, 1);
+  if (!call.window) return seen;
+  const auto lowest = call.positions.narrow(0, row.first, row.count).unsqueeze(1).sub(call.window);
+  return seen.logical_and(at::arange(row.end, lowest.options()).gt(lowest));
+}
+
+// One row by PyTorch's own attention, on a view of the row's slot.
+void attend_wide(const Call& call, int64_t index) {
+  const Row& row = call.rows[index];
+  const auto entries = call.cache.select(0, row.slot).narrow(0, 0, row.end).transpose(0, 1).unsqueeze(0).chunk(2, 1);
+  const auto queries = call.queries.narrow(0, row.first, row.count).unflatten(1, {call.kv_heads(), call.group()});
+  const auto folded = queries.permute({1, 2, 0, 3}).reshape({1, call.kv_heads(), call.group() * row.count, call.dim()});
+  const auto mask = seen_by(call, index).repeat({call.group(), 1});
+  const auto attended = at::scaled_dot_product_attention(folded, entries[0], entries[1], mask);
+  const auto unfolded = attended.view({call.heads(), row.count, call.dim()}).transpose(0, 1);
+  call.outputs.narrow(0, row.first, row.count).copy_(unfolded);
+}
+
+// Whether there is code for heads of this dimension.
+template <typename scalar>
+bool attend_narrow_rows(const Call& call) {
+  if (call.dim() == 64) return attend_narrow<scalar, 64>(call), true;
+  if (call.dim() == 128) return attend_narrow<scalar, 128>(call), true;
+  return false;
+}
+
+bool attend_narrow_rows_of_any_type(const Call& call) {
+  switch (call.queries.scalar_type()) {
+    case at::kBFloat16: return attend_narrow_rows<c10::BFloat16>(call);
+    case at::kHalf: return attend_narrow_rows<c10::Half>(call);
+    case at::kFloat: return attend_narrow_rows<float>(call);
+    default: return false;
+  }
+}
+
+Tensor ragged_attention(const Tensor& queries, const Tensor& cache, const Tensor& slots, const Tensor& starts,
+                        const Tensor& positions, const Tensor& places, const Tensor& relatives, int64_t window) {
+  TORCH_CHECK(queries.stride(2) == 1, "ragged_attention: a query vector must be contiguous");
+  const int64_t width = relatives.size(1);
+  const Call call{queries, cache, relatives.contiguous(), positions.contiguous(), window,
+                  columns_of(places, width), rows_of(slots, starts, places, width)};
+  const bool narrow = attend_narrow_rows_of_any_type(call);
+  for (size_t row = 0; row < call.rows.size(); ++row)
+    if (!narrow || call.rows[row].count >= WIDE) attend_wide(call, static_cast<int64_t>(row));
+  return call.outputs;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(cospec, CPU, library) { library.impl("ragged_attention", &ragged_attention); }
