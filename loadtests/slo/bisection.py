@@ -1,6 +1,6 @@
 """The knee: the highest rate at which the objectives are still attained. Pure: what measures a rate is an argument."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Generic, Protocol, TypeVar
@@ -25,21 +25,52 @@ class Knee(Generic[T]):
     trials: tuple[tuple[float, T], ...]
 
 
-def find_knee(measure: Callable[[float], T], start: float, low: float, high: float, precision: float) -> Knee[T]:
+class Search(Generic[T]):
     """Doubles or halves from `start` until both sides are known, then bisects on a logarithmic scale.
 
-    Ends where the sides are closer than a factor of 1 + `precision`, or beyond `low` and `high`.
+    Ends where the sides are closer than a factor of 1 + `precision`, or beyond `low` and `high`. A rate that was not
+    attained is tried `attempts` times before it counts, since a machine has bad moments, and no good ones.
     """
-    trials: list[tuple[float, T]] = []
-    good, bad, rate = 0.0, None, start
-    while low <= rate <= high and (not good or bad is None or bad / good > 1 + precision):
-        trials.append((rate, measure(rate)))
-        if trials[-1][1].attained:
-            good = rate
-        else:
-            bad = rate
-        rate = _next(good, bad)
-    return Knee(good, bad, tuple(trials))
+
+    def __init__(self, start: float, low: float, high: float, precision: float, attempts: int = 1) -> None:
+        self._range, self._precision, self._attempts = (low, high), precision, attempts
+        self._good = 0.0
+        self._bad: float | None = None
+        self._rate, self._misses = start, 0
+        self._trials: list[tuple[float, T]] = []
+
+    @property
+    def next_rate(self) -> float | None:
+        """To try; None when the knee is found."""
+        low, high = self._range
+        open_still = not self._good or self._bad is None or self._bad / self._good > 1 + self._precision
+        return self._rate if open_still and low <= self._rate <= high else None
+
+    def add(self, outcome: T) -> None:
+        """Of the rate that was to be tried."""
+        self._trials.append((self._rate, outcome))
+        self._misses = 0 if outcome.attained else self._misses + 1
+        if outcome.attained:
+            self._good = self._rate
+        elif self._misses == self._attempts:
+            self._bad, self._misses = self._rate, 0
+        if not self._misses:
+            self._rate = _next(self._good, self._bad)
+
+    @property
+    def knee(self) -> Knee[T]:
+        """As far as it is known."""
+        return Knee(self._good, self._bad, tuple(self._trials))
+
+
+def find_knees(searches: Mapping[str, Search[T]], measure: Callable[[str, float], T]) -> Iterator[dict[str, Knee[T]]]:
+    """The searches take turns, so that what slows the machine for minutes slows them all; yields after each trial."""
+    while going_on := [name for name, search in searches.items() if search.next_rate is not None]:
+        for name in going_on:
+            rate = searches[name].next_rate
+            assert rate is not None
+            searches[name].add(measure(name, rate))
+            yield {name: search.knee for name, search in searches.items() if search.knee.trials}
 
 
 def _next(good: float, bad: float | None) -> float:

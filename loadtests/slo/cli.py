@@ -105,6 +105,12 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         "--precision", type=float, default=defaults.precision, help="relative, of the knee (default: %(default)s)"
     )
     parser.add_argument(
+        "--attempts",
+        type=int,
+        default=defaults.attempts,
+        help="misses of a rate that count as one (default: %(default)s)",
+    )
+    parser.add_argument(
         "--fixed", type=int, nargs="*", default=list(defaults.fixed), metavar="K", help="draft lengths (default: 2 4 8)"
     )
 
@@ -154,7 +160,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    how = SweepPlan(options.target, options.start, options.precision, tuple(options.fixed))
+    how = SweepPlan(options.target, options.start, options.precision, options.attempts, tuple(options.fixed))
     return sweep(plan_of(options), how, _choice(options), new_folder(options.output, "sweep"), _workers(options))
 
 

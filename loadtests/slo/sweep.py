@@ -7,7 +7,7 @@ from typing import Any
 from loadtests.bad_input import BadInput
 from loadtests.bench_plan import Mode
 from loadtests.generator.plan import Plan, check_plan
-from loadtests.slo.bisection import Knee, find_knee
+from loadtests.slo.bisection import Knee, Search, find_knees
 from loadtests.slo.outcome import Outcome
 from loadtests.slo.run import Ready, measure, prepare, say
 from loadtests.slo.server import ServerChoice, check_choice, measured_server
@@ -21,11 +21,12 @@ COLUMNS = ("offered_rps", "attainment", "goodput_rps", "throughput_tps", "ttft_p
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """`target`: attainment that a rate must reach; `precision`: how near the knee's two sides must come."""
+    """`target`: attainment that a rate must reach in one of `attempts`; `precision`: how near the knee's sides come."""
 
     target: float = 0.99
     start: float = 4.0
     precision: float = 0.1
+    attempts: int = 2
     fixed: tuple[int, ...] = (2, 4, 8)
 
     @property
@@ -55,13 +56,15 @@ def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, worker
     check_plan(plan)
     check_choice(choice)
     _check(plan, how)
-    knees: dict[str, Knee[Trial]] = {}
+    modes = {mode.name: mode for mode in how.modes}
     with measured_server(choice) as addresses:
         ready = prepare(plan, choice, addresses)
-        for mode in how.modes:
-            knees[mode.name] = _knee(mode, plan, how, ready, workers)
+        for knees in find_knees(
+            {name: Search(how.start, LOWEST_RATE, HIGHEST_RATE, how.precision, how.attempts) for name in modes},
+            lambda name, rate: _trial(modes[name], rate, plan, how, ready, workers),
+        ):
             result = as_json(knees, plan, how)
-            report = write_sweep(result, folder)  # after each, so that none is lost with a later one
+            report = write_sweep(result, folder)  # after each trial, so that none is lost with a later one
     print(result["headline"])
     for row in result["modes"]:
         print(
@@ -81,7 +84,7 @@ def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[s
             for key in ("verifier", "settings", "machine", "versions", "alone", "server")
         },
         "plan": {**any_trial.outcome.result["plan"], "rate": "swept", "speculation": "swept"},
-        "sweep": {"target": how.target, "precision": how.precision},
+        "sweep": {"target": how.target, "precision": how.precision, "attempts": how.attempts},
         "started": any_trial.outcome.result["started"],
         "headline": headline(rates),
         "ratios": knee_ratios(rates),
@@ -107,15 +110,10 @@ def headline(rates: dict[str, float]) -> str:
     return f"KNEE  requests/s: {words}" + (f"; auto is {compared}" if compared else "")
 
 
-def _knee(mode: Mode, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Knee[Trial]:
-    def trial(rate: float) -> Trial:
-        tried = Trial(
-            measure(replace(plan, rate=round(rate, 3), speculation=mode.speculation), ready, workers), how.target
-        )
-        say(f"{mode.name}, {rate:.2f} requests/s: attainment {tried.outcome.figures['attainment'] or 0:.1%}")
-        return tried
-
-    return find_knee(trial, how.start, LOWEST_RATE, HIGHEST_RATE, how.precision)
+def _trial(mode: Mode, rate: float, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
+    outcome = measure(replace(plan, rate=round(rate, 3), speculation=mode.speculation), ready, workers)
+    say(f"{mode.name}, {rate:.2f} requests/s: attainment {outcome.figures['attainment'] or 0:.1%}")
+    return Trial(outcome, how.target)
 
 
 def _mode_json(name: str, knee: Knee[Trial]) -> dict[str, Any]:
@@ -147,5 +145,7 @@ def _check(plan: Plan, how: SweepPlan) -> None:
         raise BadInput(f"--target must be above 0 and at most 1, got {how.target:g}")
     if not 0.01 <= how.precision <= 1:
         raise BadInput(f"--precision must be from 0.01 to 1, got {how.precision:g}")
+    if not 1 <= how.attempts <= 10:
+        raise BadInput(f"--attempts must be from 1 to 10, got {how.attempts}")
     if not LOWEST_RATE <= how.start <= HIGHEST_RATE:
         raise BadInput(f"--start must be from {LOWEST_RATE:g} to {HIGHEST_RATE:g}, got {how.start:g}")

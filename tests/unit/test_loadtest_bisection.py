@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from loadtests.slo.bisection import Knee, find_knee
+from loadtests.slo.bisection import Knee, Search, find_knees
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,12 @@ class Answer:
 
 
 def search(knee: float, start: float = 4.0) -> Knee[Answer]:
-    return find_knee(lambda rate: Answer(rate <= knee), start, low=0.1, high=1000.0, precision=0.1)
+    *_, last = find_knees({"it": new_search(start)}, lambda _, rate: Answer(rate <= knee))
+    return last["it"]
+
+
+def new_search(start: float = 4.0, attempts: int = 1) -> Search[Answer]:
+    return Search(start, low=0.1, high=1000.0, precision=0.1, attempts=attempts)
 
 
 @pytest.mark.parametrize("knee", [0.3, 3.99, 4.0, 5.0, 47.0, 400.0])
@@ -32,3 +37,23 @@ def test_no_rate_is_tried_twice_and_each_is_kept_with_its_answer() -> None:
 def test_a_server_that_never_or_always_attains_ends_the_search() -> None:
     assert search(0).rate == 0 and search(0).trials[-1][0] > 0.1
     assert search(1e9).above is None and search(1e9).rate > 500
+
+
+def test_searches_take_turns() -> None:
+    knees = {"slow": 3.0, "fast": 30.0}
+    tried: list[str] = []
+
+    def measure(name: str, rate: float) -> Answer:
+        tried.append(name)
+        return Answer(rate <= knees[name])
+
+    *_, found = find_knees({name: new_search() for name in knees}, measure)
+    assert tried[:8] == ["slow", "fast"] * 4
+    assert all(found[name].rate <= knee < found[name].rate * 1.11 for name, knee in knees.items())
+
+
+def test_one_bad_moment_hides_no_knee_where_a_miss_is_tried_again() -> None:
+    moments = iter(range(1000))
+    *_, found = find_knees({"it": new_search(attempts=2)}, lambda _, rate: Answer(next(moments) != 1 and rate <= 30))
+    assert found["it"].rate <= 30 < found["it"].rate * 1.11
+    assert [rate for rate, _ in found["it"].trials][:4] == [4, 8, 8, 16]

@@ -15,7 +15,7 @@ from loadtests.generator.plan import Plan
 from loadtests.generator.record import FAILED, Record
 from loadtests.slo import guard
 from loadtests.slo.axes import label, linear, logarithmic
-from loadtests.slo.bisection import find_knee
+from loadtests.slo.bisection import Search, find_knees
 from loadtests.slo.cli import main
 from loadtests.slo.comparison import as_table, as_text, read_runs
 from loadtests.slo.outcome import Outcome, outcome_of
@@ -125,11 +125,10 @@ def test_a_sweep_names_each_ways_knee_and_their_ratios(tmp_path: Path) -> None:
     how = SweepPlan(start=4.0, precision=0.3)
     limits = {"off": 6.0, "fixed k=2": 5.0, "fixed k=4": 7.0, "auto": 12.0}
 
-    def knee(limit: float) -> Any:
-        fast, slow = Trial(outcome(), 0.99), Trial(outcome(latency=99.0), 0.99)
-        return find_knee(lambda rate: fast if rate <= limit else slow, 4.0, 0.05, 2000.0, how.precision)
-
-    result = as_json({name: knee(limit) for name, limit in limits.items()}, Plan(), how)
+    fast, slow = Trial(outcome(), 0.99), Trial(outcome(latency=99.0), 0.99)
+    searches: dict[str, Search[Trial]] = {name: Search(4.0, 0.05, 2000.0, how.precision, 2) for name in limits}
+    *_, knees = find_knees(searches, lambda name, rate: fast if rate <= limits[name] else slow)
+    result = as_json(knees, Plan(), how)
     report = write_sweep(result, tmp_path)
     assert [row["knee_rps"] <= limits[row["mode"]] < row["not_attained_rps"] for row in result["modes"]] == [True] * 4
     assert result["ratios"]["auto over off"] > 1.5
