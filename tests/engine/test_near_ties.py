@@ -2,7 +2,6 @@
 
 import string
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,10 +29,3 @@ def test_the_gap_is_that_of_the_first_different_token(checkpoint: Directory) -> 
     best = logits[2].topk(2).values
     found = gap_where_they_part(model, PROMPT, other, decode)
     torch.testing.assert_close(found, float(best[0] - best[1]), atol=1e-3, rtol=1e-3)
-
-
-def test_an_end_of_text_that_answers_ignored_is_no_parting(checkpoint: Directory) -> None:
-    model = load(checkpoint("llama"))
-    best = model.logits(assemble(model, [Part(1, 0, np.asarray(PROMPT, dtype=np.int32))]))[0].topk(2).indices.tolist()
-    model.architecture = replace(model.architecture, end_tokens=(best[0],))
-    assert gap_where_they_part(model, PROMPT, decode(best[1:]), decode) == 0.0

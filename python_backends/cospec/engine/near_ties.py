@@ -1,8 +1,7 @@
 """How near the verifier's two best tokens are where two greedy answers to one prompt part.
 
 In bfloat16, forwards of different shape round differently, and two logits closer than that may change places. This
-decodes each prompt alone, past ends of text (`ignore_eos`, as `make bench` does), and tells the gap at the first token
-that is not the other answer's.
+decodes each prompt alone and tells the gap at the first token that is not the other answer's.
 
 python -m cospec.engine.near_ties < pairs.jsonl     each line: {"prompt": ..., "other": ...}
 """
@@ -12,7 +11,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from transformers.utils import logging
 
 from cospec.config import DEFAULT_REPOSITORY, load_settings
@@ -46,11 +44,9 @@ def gap_where_they_part(
     0.0 if greedy decoding, alone, gives all of `other`.
     """
     part = Part(0, 0, np.asarray(prompt, dtype=np.int32))
-    ends = torch.tensor(model.end_tokens, dtype=torch.int64, device=model.device)
     answer: list[int] = []
     while len(prompt) + len(answer) < model.max_length:
-        logits = model.logits(assemble(model, [part]))[0]
-        best = logits.index_fill(0, ends, -torch.inf).topk(2)
+        best = model.logits(assemble(model, [part]))[0].topk(2)
         answer.append(int(best.indices[0]))
         text = decode(answer)
         if text.startswith(other):
