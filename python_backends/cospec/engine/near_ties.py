@@ -41,18 +41,24 @@ def gap_where_they_part(
 ) -> float:
     """Logit of the best token minus that of the second, at the first greedy token that `other` does not go on with.
 
-    0.0 if greedy decoding, alone, gives all of `other`.
+    0.0 if greedy decoding, alone, gives all of `other`. An end of text that an answer ignores shows nothing: where one
+    stands right before, it may be what the answers part at, and the lesser gap counts.
     """
     part = Part(0, 0, np.asarray(prompt, dtype=np.int32))
     answer: list[int] = []
+    hidden: list[float] = []  # gaps of tokens that showed nothing, since the last that did
+    before = ""
     while len(prompt) + len(answer) < model.max_length:
         best = model.logits(assemble(model, [part]))[0].topk(2)
         answer.append(int(best.indices[0]))
         text = decode(answer)
         if text.startswith(other):
             return 0.0
+        gap = float(best.values[0] - best.values[1])
         if not other.startswith(text.rstrip("\ufffd")):
-            return float(best.values[0] - best.values[1])
+            return min([gap, *hidden])
+        hidden = [*hidden, gap] if text == before else []
+        before = text
         part = Part(0, part.end, np.asarray(answer[-1:], dtype=np.int32))
     return 0.0
 
