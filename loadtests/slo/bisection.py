@@ -43,8 +43,7 @@ class Search(Generic[T]):
     def next_rate(self) -> float | None:
         """To try; None when the knee is found."""
         low, high = self._range
-        open_still = not self._good or self._bad is None or self._bad / self._good > 1 + self._precision
-        return self._rate if open_still and low <= self._rate <= high else None
+        return self._rate if not self._is_precise() and low <= self._rate <= high else None
 
     def add(self, outcome: T) -> None:
         """Of the rate that was to be tried."""
@@ -57,6 +56,9 @@ class Search(Generic[T]):
         if not self._misses:
             self._rate = _next(self._good, self._bad)
 
+    def _is_precise(self) -> bool:
+        return self._bad is not None and self._bad <= self._good * (1 + self._precision)
+
     @property
     def knee(self) -> Knee[T]:
         """As far as it is known."""
@@ -65,10 +67,8 @@ class Search(Generic[T]):
 
 def find_knees(searches: Mapping[str, Search[T]], measure: Callable[[str, float], T]) -> Iterator[dict[str, Knee[T]]]:
     """The searches take turns, so that what slows the machine for minutes slows them all; yields after each trial."""
-    while going_on := [name for name, search in searches.items() if search.next_rate is not None]:
-        for name in going_on:
-            rate = searches[name].next_rate
-            assert rate is not None
+    while rates := {name: rate for name, search in searches.items() if (rate := search.next_rate) is not None}:
+        for name, rate in rates.items():
             searches[name].add(measure(name, rate))
             yield {name: search.knee for name, search in searches.items() if search.knee.trials}
 

@@ -49,6 +49,9 @@ class EngineSettings:
     drafter: ModelSettings = field(default_factory=ModelSettings)
     lease_seconds: float = between(1, 86400, 60.0)
 
+    def of(self, model: str) -> ModelSettings:
+        return self.verifier if model == VERIFIER_MODEL else self.drafter
+
 
 @dataclass(frozen=True)
 class SpeculationSettings:

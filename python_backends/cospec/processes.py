@@ -1,7 +1,6 @@
 """Child processes that do not outlive their parent, and their environment."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -21,9 +20,13 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def die_with_parent() -> None:
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+def dying_with_us(command: Sequence[str]) -> list[str]:
+    """`command`, which gets SIGTERM when this process ends, even by SIGKILL.
+
+    By a process that becomes the command: `preexec_fn` would run Python between fork and exec, which other threads'
+    locks, those of gRPC for one, do not survive.
+    """
+    return [sys.executable, "-IS", str(PACKAGE_ROOT / "cospec" / "mortal.py"), str(os.getpid()), *command]
 
 
 def triton_environment(settings: Path, library_paths: Sequence[Path]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from cospec.preflight import (
     check_tracing,
     check_weights,
 )
-from cospec.processes import die_with_parent, kill_group, triton_environment
+from cospec.processes import dying_with_us, kill_group, triton_environment
 from cospec.repository import make_repository
 from cospec.server_tls import ServerTls
 from cospec.supervision import Supervisor
@@ -158,7 +158,7 @@ class TritonServer:
             return
         paths = [f"--settings={self._settings_file}", f"--model-repository={repository}"]
         command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
-        process = subprocess.Popen(command, start_new_session=True, preexec_fn=die_with_parent)
+        process = subprocess.Popen(dying_with_us(command), start_new_session=True)
         try:
             process.wait()
         finally:
@@ -167,13 +167,12 @@ class TritonServer:
     def _spawn(self, installation: TritonInstallation, settings: Settings) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                [str(installation.binary), *self._arguments(installation, settings)],
+                dying_with_us([str(installation.binary), *self._arguments(installation, settings)]),
                 env=triton_environment(self._settings_file, installation.library_paths),
                 stdin=subprocess.DEVNULL,
                 stdout=None if self._options.verbose else log,
                 stderr=subprocess.STDOUT if not self._options.verbose else None,
                 start_new_session=True,  # Ctrl-C is ours to handle: Triton must not lose its models before it ends
-                preexec_fn=die_with_parent,
             )
 
     def _arguments(self, installation: TritonInstallation, settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -26,6 +27,18 @@ def cache_directory() -> Path:
 def compiler() -> str | None:
     """The C++ compiler that torch would use."""
     return shutil.which(os.environ.get("CXX", "g++"))
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write to; what is there at the end becomes `path`, so that nobody reads half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def wants_artefacts(engine: EngineSettings) -> bool:
@@ -71,8 +84,7 @@ def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]
     if served:
         yield kernel()
     for model, weights in served.items():
-        chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        yield from compiled_forwards(weights, chosen)
+        yield from compiled_forwards(weights, settings.engine.of(model))
 
 
 def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:

@@ -26,6 +26,7 @@ from cospec.engine.artefacts import (
     compiled_forwards,
     kernel,
     missing_artefacts,
+    written_whole,
 )
 from cospec.engine.forward import Block, Forward
 from cospec.engine.kv_cache import KVCache
@@ -35,6 +36,7 @@ from cospec.engine.ragged_attention import build_kernel, load_kernel
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
+SUFFIXES = (".pt2", ".so")  # of artefacts
 UNUSED_SECONDS = 30 * 86400
 
 
@@ -68,9 +70,7 @@ def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path
     """Write the artefact to `path`. The number of threads is torch's own at this moment."""
     shape = loaded.architecture
     cache = KVCache(shape.num_layers, num_slots, max_length, shape.kv_heads, shape.head_dim, loaded.embedding)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.pt2")
-    with torch.no_grad():
+    with torch.no_grad(), written_whole(path) as unfinished:
         shapes = (*_dynamic_shapes(num_slots, max_length), *[None] * shape.num_layers)
         program = torch.export.export(
             _Flat(loaded), (*_example(cache), *cache.layers), dynamic_shapes=(shapes,), strict=False
@@ -78,25 +78,25 @@ def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path
         torch._inductor.aoti_compile_and_package(
             program, package_path=str(unfinished), inductor_configs={"freezing": True}
         )
-    unfinished.rename(path)
 
 
 def drop_unused(directory: Path) -> None:
     """Artefacts of models and settings that nobody has loaded for long."""
-    for path in (*directory.glob("*.pt2"), *directory.glob("*.so")):
-        if path.stat().st_mtime < time.time() - UNUSED_SECONDS:
+    for path in directory.iterdir():
+        if path.suffix in SUFFIXES and path.stat().st_mtime < time.time() - UNUSED_SECONDS:
             path.unlink(missing_ok=True)
 
 
 def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     """What `compile_missing` made for this checkpoint, if it did."""
-    needed = [kernel(), *compiled_forwards(weights, settings)]
-    if not all(artefact.path.exists() for artefact in needed):
+    forwards = compiled_forwards(weights, settings)
+    needed = [kernel().path, *(forward.path for forward in forwards)]
+    if not all(path.exists() for path in needed):
         return None
-    for artefact in needed:
-        artefact.path.touch()
+    for path in needed:
+        path.touch()
     load_kernel()
-    full, *few = [load_forward(artefact.path) for artefact in needed[1:]]
+    full, *few = [load_forward(forward.path) for forward in forwards]
     return _by_size(few[0], full) if few else in_company(full)
 
 

@@ -7,8 +7,9 @@ here. The sum that runs through the layers is float32 whatever the weights are, 
 decide. Tensors in, tensors out, no Python state: the same function runs eagerly and compiled.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,14 @@ from torch import Tensor, nn
 from cospec.engine.ragged_attention import ragged_attention
 from cospec.engine.weights import Layer, Weights
 
+Attention: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Of queries [tokens, heads, head_dim] over one layer's cache: [tokens, heads, head_dim]."""
+
 
 class Block(NamedTuple):
     """One forward's input: the tokens of all rows, one row after another.
 
-    Rows differ in width, and only attention pads them to one: the matrices, where the time goes, see real tokens alone.
+    Rows differ in width, and only padded attention makes them one: the matrices, where the time goes, see real tokens.
     """
 
     tokens: Tensor  # int64 [tokens]
@@ -47,13 +51,15 @@ class Forward(nn.Module):
         """float32 logits [wanted, vocab]; writes the block's entries into `caches`, one per layer:
         [slots, max_length + 1, 2 * kv heads, head_dim], keys before values."""
         weights = self.weights
-        mask = None if self._ragged else self._mask(block)
-        cosines = weights.cosines[block.positions][:, None]
-        sines = weights.sines[block.positions][:, None]
+        attention = self._ragged_attention(block) if self._ragged else self._padded_attention(block)
+        rotation = weights.cosines[block.positions][:, None], weights.sines[block.positions][:, None]
+        where = block.slots[block.places // block.sources.shape[1]], block.cache_positions
         hidden = F.embedding(block.tokens, weights.embedding).float()
         for layer, cache in zip(weights.layers, caches, strict=True):
             assert isinstance(layer, Layer)
-            hidden = hidden + self._attend(layer, hidden, cosines, sines, block, cache, mask)
+            queries, entries = self._project(layer, hidden, rotation)
+            cache.index_put_(where, entries)
+            hidden = hidden + layer.output(attention(queries, cache).flatten(1))
             hidden = hidden + self._transform(layer, hidden)
         logits: Tensor = weights.head(self._norm(hidden[block.wanted], weights.final_norm))
         return logits.float()
@@ -62,37 +68,28 @@ class Forward(nn.Module):
         scale = torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.weights.architecture.norm_epsilon)
         return (hidden * scale).to(weight.dtype) * weight
 
-    def _attend(
-        self,
-        layer: Layer,
-        hidden: Tensor,
-        cosines: Tensor,
-        sines: Tensor,
-        block: Block,
-        cache: Tensor,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def _project(self, layer: Layer, hidden: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Queries [tokens, heads, head_dim], and what is to be cached [tokens, 2 * kv heads, head_dim]."""
         shape = self.weights.architecture
         heads = layer.qkv(self._norm(hidden, layer.attention_norm)).unflatten(-1, (-1, shape.head_dim))
         rotated, values = heads.split([shape.query_heads + shape.kv_heads, shape.kv_heads], dim=1)
         if layer.query_key_norm is not None:
             rotated = F.rms_norm(rotated, (shape.head_dim,), None, shape.norm_epsilon) * layer.query_key_norm
         # The sines carry the signs of the rotated halves, so that one roll does what negating and joining would.
+        cosines, sines = rotation
         rotated = rotated * cosines + torch.roll(rotated, shape.head_dim // 2, -1) * sines
         queries, keys = rotated.split([shape.query_heads, shape.kv_heads], dim=1)
-        slots = block.slots[block.places // block.sources.shape[1]]
-        cache.index_put_((slots, block.cache_positions), torch.cat([keys, values], dim=1))
-        attended: Tensor = layer.output(self._attention(queries, block, cache, mask).flatten(1))
-        return attended
+        return queries, torch.cat([keys, values], dim=1)
 
-    def _attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor | None) -> Tensor:
-        """[tokens, heads, head_dim]."""
-        if mask is not None:
-            return self._padded_attention(queries, block, cache, mask)
+    def _ragged_attention(self, block: Block) -> Attention:
         where = (block.slots, block.starts, block.positions, block.places, block.relatives)
-        return ragged_attention(queries, cache, *where, self.weights.architecture.sliding_window)
+        window = self.weights.architecture.sliding_window
+        return lambda queries, cache: ragged_attention(queries, cache, *where, window)
 
-    def _padded_attention(self, queries: Tensor, block: Block, cache: Tensor, mask: Tensor) -> Tensor:
+    def _padded_attention(self, block: Block) -> Attention:
+        return partial(self._attend_padded, block, self._mask(block))
+
+    def _attend_padded(self, block: Block, mask: Tensor, queries: Tensor, cache: Tensor) -> Tensor:
         """The query heads of one KV head stand in one query sequence, so that keys and values are read once."""
         (rows, width), (_, heads, head_dim) = block.sources.shape, queries.shape
         kv_heads = self.weights.architecture.kv_heads

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cospec.config import RemoteDrafterSettings, Settings, drafter_model
-from cospec.engine.artefacts import cache_directory, compiled_forwards, kernel
+from cospec.engine.artefacts import cache_directory, compiled_forwards, kernel, written_whole
 from cospec.speculation.cost_model import DraftWork, VerifyWork
 from cospec.speculation.profiling import Profile
 
@@ -33,10 +33,8 @@ class ProfileStore:
             "verify": [[asdict(work), seconds] for work, seconds in profile.verify],
             "draft": [[asdict(work), seconds] for work, seconds in profile.draft],
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        written = self.path.with_suffix(f".{os.getpid()}")
-        written.write_text(json.dumps(document), encoding="utf-8")
-        written.replace(self.path)
+        with written_whole(self.path) as unfinished:
+            unfinished.write_text(json.dumps(document), encoding="utf-8")
 
 
 def profile_store(settings: Settings, repository: Path) -> ProfileStore:
@@ -49,9 +47,8 @@ def profile_store(settings: Settings, repository: Path) -> ProfileStore:
     for model, weights in settings.weights(repository).items():
         if model in remote:  # its files may be elsewhere too
             continue
-        chosen = settings.engine.verifier if model == "verifier" else settings.engine.drafter
-        compiled = [artefact.path.name for artefact in (kernel(), *compiled_forwards(weights, chosen))]
-        digest.update(f"{model} {compiled}".encode())
+        needed = kernel(), *compiled_forwards(weights, settings.engine.of(model))
+        digest.update(f"{model} {[artefact.path.name for artefact in needed]}".encode())
     return ProfileStore(cache_directory() / f"profile-{digest.hexdigest()[:24]}.json")
 
 

@@ -13,7 +13,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/tensor.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -169,34 +168,27 @@ void attend(const Query<scalar>* queries, int64_t count, const Entries<scalar>& 
 
 // What the operator is given (ragged_attention.py), and what it makes.
 struct Call {
-  const Tensor queries, cache, relatives, positions;
+  const Tensor queries, cache, slots, starts, positions, places, relatives;
   const int64_t window;
-  std::vector<int64_t> columns;  // of each token in its row
-  std::vector<Row> rows;
+  std::vector<Row> rows = {};
   const Tensor outputs = at::empty(queries.sizes(), queries.options());
 
+  int64_t width() const { return relatives.size(1); }
   int64_t heads() const { return queries.size(1); }
   int64_t dim() const { return queries.size(2); }
   int64_t kv_heads() const { return cache.size(2) / 2; }
   int64_t group() const { return heads() / kv_heads(); }
 };
 
-std::vector<int64_t> columns_of(const Tensor& places, int64_t width) {
-  const auto place = places.accessor<int64_t, 1>();
-  std::vector<int64_t> columns(places.size(0));
-  for (int64_t token = 0; token < places.size(0); ++token) columns[token] = place[token] % width;
-  return columns;
-}
-
-std::vector<Row> rows_of(const Tensor& slots, const Tensor& starts, const Tensor& places, int64_t width) {
-  const auto slot = slots.accessor<int64_t, 1>(), start = starts.accessor<int64_t, 1>();
-  const auto place = places.accessor<int64_t, 1>();
-  std::vector<Row> rows(slots.size(0), Row{0, 0, 0, 0, 0});
-  for (int64_t token = 0; token < places.size(0); ++token) {
-    const int64_t index = place[token] / width;
+std::vector<Row> rows_of(const Call& call) {
+  const auto slot = call.slots.accessor<int64_t, 1>(), start = call.starts.accessor<int64_t, 1>();
+  const auto place = call.places.accessor<int64_t, 1>();
+  std::vector<Row> rows(call.slots.size(0), Row{0, 0, 0, 0, 0});
+  for (int64_t token = 0; token < place.size(0); ++token) {
+    const int64_t index = place[token] / call.width(), column = place[token] % call.width();
     Row& row = rows[index];
     if (row.count++ == 0) row = {slot[index], start[index], token, 1, start[index]};
-    row.end = std::max(row.end, row.start + place[token] % width + 1);
+    row.end = std::max(row.end, row.start + column + 1);
   }
   return rows;
 }
@@ -223,9 +215,10 @@ void queries_of(const Call& call, const Tile& tile, Query<scalar>* queries) {
     const int64_t token = row.first + index / call.group();
     const int64_t head = tile.head * call.group() + index % call.group();
     const int64_t position = call.positions.const_data_ptr<int64_t>()[token];
+    const int64_t column = call.places.const_data_ptr<int64_t>()[token] % call.width();
     queries[q] = {from + token * call.queries.stride(0) + head * call.queries.stride(1),
                   call.outputs.mutable_data_ptr<scalar>() + (token * call.heads() + head) * call.dim(),
-                  relatives + call.columns[token] * call.relatives.stride(1),
+                  relatives + column * call.relatives.stride(1),
                   call.window ? std::clamp(position - call.window + 1, int64_t{0}, row.end) : 0};
   }
 }
@@ -257,7 +250,7 @@ void attend_narrow(const Call& call) {
 // Which entries each of the row's tokens sees: [tokens, entries].
 Tensor seen_by(const Call& call, int64_t index) {
   const Row& row = call.rows[index];
-  const auto columns = at::tensor(at::ArrayRef<int64_t>(call.columns).slice(row.first, row.count));
+  const auto columns = call.places.narrow(0, row.first, row.count).remainder(call.width());
   const auto own = call.relatives.select(0, index).index_select(0, columns).narrow(1, 0, row.end - row.start);
   const auto seen = at::cat({at::ones({row.count, row.start}, own.options()), own}, 1);
   if (!call.window) return seen;
@@ -277,30 +270,34 @@ void attend_wide(const Call& call, int64_t index) {
   call.outputs.narrow(0, row.first, row.count).copy_(unfolded);
 }
 
-// Whether there is code for heads of this dimension.
+using Attend = void (*)(const Call&);
+
+// What attends narrow rows with heads of this dimension; null where there is nothing.
 template <typename scalar>
-bool attend_narrow_rows(const Call& call) {
-  if (call.dim() == 64) return attend_narrow<scalar, 64>(call), true;
-  if (call.dim() == 128) return attend_narrow<scalar, 128>(call), true;
-  return false;
+Attend for_dim(int64_t dim) {
+  switch (dim) {
+    case 64: return attend_narrow<scalar, 64>;
+    case 128: return attend_narrow<scalar, 128>;
+    default: return nullptr;
+  }
 }
 
-bool attend_narrow_rows_of_any_type(const Call& call) {
-  switch (call.queries.scalar_type()) {
-    case at::kBFloat16: return attend_narrow_rows<c10::BFloat16>(call);
-    case at::kHalf: return attend_narrow_rows<c10::Half>(call);
-    case at::kFloat: return attend_narrow_rows<float>(call);
-    default: return false;
+Attend for_type_and_dim(at::ScalarType type, int64_t dim) {
+  switch (type) {
+    case at::kBFloat16: return for_dim<c10::BFloat16>(dim);
+    case at::kHalf: return for_dim<c10::Half>(dim);
+    case at::kFloat: return for_dim<float>(dim);
+    default: return nullptr;
   }
 }
 
 Tensor ragged_attention(const Tensor& queries, const Tensor& cache, const Tensor& slots, const Tensor& starts,
                         const Tensor& positions, const Tensor& places, const Tensor& relatives, int64_t window) {
   TORCH_CHECK(queries.stride(2) == 1, "ragged_attention: a query vector must be contiguous");
-  const int64_t width = relatives.size(1);
-  const Call call{queries, cache, relatives.contiguous(), positions.contiguous(), window,
-                  columns_of(places, width), rows_of(slots, starts, places, width)};
-  const bool narrow = attend_narrow_rows_of_any_type(call);
+  Call call{queries, cache, slots, starts, positions.contiguous(), places.contiguous(), relatives.contiguous(), window};
+  call.rows = rows_of(call);
+  const Attend narrow = for_type_and_dim(queries.scalar_type(), call.dim());
+  if (narrow) narrow(call);
   for (size_t row = 0; row < call.rows.size(); ++row)
     if (!narrow || call.rows[row].count >= WIDE) attend_wide(call, static_cast<int64_t>(row));
   return call.outputs;

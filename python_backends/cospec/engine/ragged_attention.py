@@ -1,6 +1,5 @@
 """Attention over rows of unequal length, for CPUs: the operator, whose code is `ragged_attention.cpp`."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.cpp_extension import include_paths, library_paths
 
-from cospec.engine.artefacts import compiler, kernel
+from cospec.engine.artefacts import compiler, kernel, written_whole
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 NAME = "cospec::ragged_attention"
@@ -47,23 +46,28 @@ def ragged_attention(
 
 
 def build_kernel(path: Path) -> None:
-    """Compile the operator's code for this machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.so")
+    """Compile the operator's code for this machine; an error has what the compiler first complains of.
+
+    By hand, since `torch.utils.cpp_extension` would want ninja, and Python's headers.
+    """
+    with written_whole(path) as unfinished:
+        built = subprocess.run(_command(unfinished), capture_output=True, text=True)
+        if built.returncode:
+            lines = built.stderr.splitlines()
+            raise RuntimeError(next((line for line in lines if "error" in line), f"{compiler()} failed"))
+
+
+def _command(output: Path) -> list[str]:
     capability = torch.backends.cpu.get_cpu_capability()  # which of its vectors ATen's headers are to use
-    subprocess.run(
-        [
-            compiler() or "g++",
-            *FLAGS,
-            *(f"-DCPU_CAPABILITY{joint}{capability}" for joint in "=_"),
-            *(f"-I{directory}" for directory in include_paths()),
-            str(SOURCE),
-            *(f"-L{directory}" for directory in library_paths()),
-            *("-ltorch_cpu", "-lc10", "-o", str(unfinished)),
-        ],
-        check=True,
-    )
-    unfinished.rename(path)
+    return [
+        compiler() or "g++",
+        *FLAGS,
+        *(f"-DCPU_CAPABILITY{joint}{capability}" for joint in "=_"),
+        *(f"-I{directory}" for directory in include_paths()),
+        str(SOURCE),
+        *(f"-L{directory}" for directory in library_paths()),
+        *("-ltorch_cpu", "-lc10", "-o", str(output)),
+    ]
 
 
 def load_kernel() -> None:
