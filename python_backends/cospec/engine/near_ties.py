@@ -39,26 +39,26 @@ def main() -> int:
 def gap_where_they_part(
     model: LanguageModel, prompt: Sequence[int], other: str, decode: Callable[[Sequence[int]], str]
 ) -> float:
-    """Logit of the best token minus that of the second, at the first greedy token that `other` does not go on with.
+    """Logit of the best token minus that of the second, where greedy decoding, alone, parts from `other`; 0.0 if nowhere.
 
-    0.0 if greedy decoding, alone, gives all of `other`. An end of text that an answer ignores shows nothing: where one
-    stands right before, it may be what the answers part at, and the lesser gap counts.
+    Texts part later than tokens where one token's text begins another's (" a", " and") or shows nothing, as an ignored
+    end of text does: it is the latest token whose second best goes on as `other` does.
     """
     part = Part(0, 0, np.asarray(prompt, dtype=np.int32))
     answer: list[int] = []
-    hidden: list[float] = []  # gaps of tokens that showed nothing, since the last that did
-    before = ""
+    parting: float | None = None
     while len(prompt) + len(answer) < model.max_length:
-        best = model.logits(assemble(model, [part]))[0].topk(2)
-        answer.append(int(best.indices[0]))
-        text = decode(answer)
-        if text.startswith(other):
+        logits, tokens = model.logits(assemble(model, [part]))[0].topk(2)
+        texts = [decode([*answer, token]) for token in tokens.tolist()]
+        if texts[0].startswith(other):
             return 0.0
-        gap = float(best.values[0] - best.values[1])
-        if not other.startswith(text.rstrip("\ufffd")):
-            return min([gap, *hidden])
-        hidden = [*hidden, gap] if text == before else []
-        before = text
+        goes_on, second_goes_on = (other.startswith(text.rstrip("\ufffd")) for text in texts)
+        gap = float(logits[0] - logits[1])
+        if second_goes_on:
+            parting = gap
+        if not goes_on:
+            return gap if parting is None else parting
+        answer.append(int(tokens[0]))
         part = Part(0, part.end, np.asarray(answer[-1:], dtype=np.int32))
     return 0.0
 
