@@ -39,7 +39,7 @@ def main() -> int:
 def gap_where_they_part(
     model: LanguageModel, prompt: Sequence[int], other: str, decode: Callable[[Sequence[int]], str]
 ) -> float:
-    """Logit of the best token minus that of the second, where greedy decoding, alone, parts from `other`; 0.0 if nowhere.
+    """Logit of the best token minus that of the second, where greedy decoding, alone, parts from `other`; 0.0: nowhere.
 
     Texts part later than tokens where one token's text begins another's (" a", " and") or shows nothing, as an ignored
     end of text does: it is the latest token whose second best goes on as `other` does.
