@@ -1,16 +1,16 @@
 """Fixtures of the engine tier; `tiny.py` makes the models."""
 
 import pytest
-from cospec.engine.artefacts import kernel
-from cospec.engine.ragged_attention import build_kernel, load_kernel
+from cospec.engine.artefacts import kernels
+from cospec.engine.kernels import build_kernels, load_kernels
 from tiny import checkpoint
 
-__all__ = ["checkpoint", "loaded_kernel"]
+__all__ = ["checkpoint", "loaded_kernels"]
 
 
 @pytest.fixture(scope="session")
-def loaded_kernel() -> None:
-    """The C++ that compiled forwards call."""
-    if not kernel().path.exists():
-        build_kernel(kernel().path)
-    load_kernel()
+def loaded_kernels() -> None:
+    """The operators in C++."""
+    if not kernels().path.exists():
+        build_kernels(kernels().path)
+    load_kernels()

@@ -23,7 +23,7 @@ SETTINGS = ModelSettings(dtype="float32", num_slots=8, max_length=64, quantize="
 CPU = torch.device("cpu")
 
 
-@pytest.mark.usefixtures("loaded_kernel")
+@pytest.mark.usefixtures("loaded_kernels")
 def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_path: Path) -> None:
     weights = load_weights(checkpoint("qwen3"), torch.float32, CPU, 64)
     compile_forward(weights, 8, 64, tmp_path / "x.pt2")

@@ -14,7 +14,7 @@ from cospec.config import EngineSettings, ModelSettings, Settings
 
 CACHE_VARIABLE = "COSPEC_CACHE"
 SOURCES = ("forward.py", "ragged_attention.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
-KERNEL_SOURCES = ("ragged_attention.cpp", "ragged_attention.py")
+KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp")
 PIECE = 2**22  # bytes read at once
 
 
@@ -49,7 +49,7 @@ def wants_artefacts(engine: EngineSettings) -> bool:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something compiled that settings call for: a forward, or the code that forwards call."""
+    """Something compiled that settings call for: a forward, or the operators' code."""
 
     path: Path
 
@@ -71,9 +71,9 @@ def compiled_forwards(weights: Path, settings: ModelSettings) -> list[CompiledFo
     return [full, few] if settings.quantize == "int8" else [full]
 
 
-def kernel() -> Artefact:
-    """The C++ that compiled forwards call."""
-    return Artefact(cache_directory() / f"{_digest(KERNEL_SOURCES)}.so")
+def kernels() -> Artefact:
+    """The operators in C++, which compiled forwards call."""
+    return Artefact(cache_directory() / f"{_digest((*KERNEL_SOURCES, 'kernels.py'))}.so")
 
 
 def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]:
@@ -82,7 +82,7 @@ def wanted_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact]
         return
     served = {model: path for model, path in settings.weights(repository).items() if model in settings.model_names}
     if served:
-        yield kernel()
+        yield kernels()
     for model, weights in served.items():
         yield from compiled_forwards(weights, settings.engine.of(model))
 

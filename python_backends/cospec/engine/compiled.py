@@ -24,15 +24,15 @@ from cospec.engine.artefacts import (
     CompiledForward,
     cache_directory,
     compiled_forwards,
-    kernel,
+    kernels,
     missing_artefacts,
     written_whole,
 )
 from cospec.engine.forward import Block, Forward
+from cospec.engine.kernels import build_kernels, load_kernels
 from cospec.engine.kv_cache import KVCache
 from cospec.engine.language_model import Step
 from cospec.engine.quantized import MOST_TOKENS, quantize
-from cospec.engine.ragged_attention import build_kernel, load_kernel
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
@@ -63,7 +63,7 @@ def _compile_artefact(artefact: Artefact) -> None:
         chosen = quantize(loaded) if artefact.quantized else loaded
         compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
     else:
-        build_kernel(artefact.path)
+        build_kernels(artefact.path)
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
@@ -90,12 +90,12 @@ def drop_unused(directory: Path) -> None:
 def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     """What `compile_missing` made for this checkpoint, if it did."""
     forwards = compiled_forwards(weights, settings)
-    needed = [kernel().path, *(forward.path for forward in forwards)]
+    needed = [kernels().path, *(forward.path for forward in forwards)]
     if not all(path.exists() for path in needed):
         return None
     for path in needed:
         path.touch()
-    load_kernel()
+    load_kernels()
     full, *few = [load_forward(forward.path) for forward in forwards]
     return _by_size(few[0], full) if few else in_company(full)
 

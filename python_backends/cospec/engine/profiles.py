@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cospec.config import RemoteDrafterSettings, Settings, drafter_model
-from cospec.engine.artefacts import cache_directory, compiled_forwards, kernel, written_whole
+from cospec.engine.artefacts import cache_directory, compiled_forwards, kernels, written_whole
 from cospec.speculation.cost_model import DraftWork, VerifyWork
 from cospec.speculation.profiling import Profile
 
@@ -47,7 +47,7 @@ def profile_store(settings: Settings, repository: Path) -> ProfileStore:
     for model, weights in settings.weights(repository).items():
         if model in remote:  # its files may be elsewhere too
             continue
-        needed = kernel(), *compiled_forwards(weights, settings.engine.of(model))
+        needed = kernels(), *compiled_forwards(weights, settings.engine.of(model))
         digest.update(f"{model} {[artefact.path.name for artefact in needed]}".encode())
     return ProfileStore(cache_directory() / f"profile-{digest.hexdigest()[:24]}.json")
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cospec.engine.noise import gumbel_noise
+from cospec.engine.perturb import perturb
 from cospec.speculation.types import SamplingParameters
 
 
@@ -54,11 +54,8 @@ def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end
         _ban_end(logits, positions < sampling.eos_allowed_from, end_tokens)
     if sampling.temperature is None or sampling.seeds is None:
         return logits
-    greedy = sampling.temperature == 0
-    scaled = logits / sampling.temperature.masked_fill(greedy, 1.0)[:, None]
-    supported = _restrict(scaled, sampling)
-    noise = gumbel_noise(sampling.seeds, positions, logits.shape[-1])
-    return supported.add_(noise.masked_fill_(greedy[:, None], 0.0))
+    rules = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.seeds)
+    return perturb(logits.contiguous(), *rules, positions.contiguous())
 
 
 def margins(best: Tensor) -> Tensor:
@@ -71,19 +68,3 @@ def margins(best: Tensor) -> Tensor:
 def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:
     for token in end_tokens:
         logits[:, token].masked_fill_(rows, -torch.inf)
-
-
-def _restrict(scaled: Tensor, sampling: SamplingBatch) -> Tensor:
-    """-inf outside the support of top-k, then of top-p within it. The most probable token always stays."""
-    if sampling.top_k is None and sampling.top_p is None:
-        return scaled
-    ordered, order = scaled.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(scaled.shape[-1], device=scaled.device)
-    if sampling.top_k is not None:
-        limit = sampling.top_k.masked_fill(sampling.top_k == 0, scaled.shape[-1])
-        ordered = ordered.masked_fill(rank >= limit[:, None], -torch.inf)
-    if sampling.top_p is not None:
-        probabilities = ordered.softmax(-1)
-        before = probabilities.cumsum(-1) - probabilities
-        ordered = ordered.masked_fill(before >= sampling.top_p[:, None], -torch.inf)
-    return torch.empty_like(scaled).scatter_(-1, order, ordered)
