@@ -13,8 +13,16 @@ from pathlib import Path
 from cospec.config import EngineSettings, ModelSettings, Settings
 
 CACHE_VARIABLE = "COSPEC_CACHE"
-SOURCES = ("forward.py", "ragged_attention.py", "weights.py", "quantized.py", "kv_cache.py", "compiled.py")
-KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp")
+SOURCES = (
+    "forward.py",
+    "ragged_attention.py",
+    "weights.py",
+    "quantized.py",
+    "tiled_linear.py",
+    "kv_cache.py",
+    "compiled.py",
+)
+KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
 PIECE = 2**22  # bytes read at once
 
 
@@ -39,6 +47,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def has_tiles() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in tiles (AMX)."""
+    return "amx_bf16" in _instruction_sets().split()
 
 
 def wants_artefacts(engine: EngineSettings) -> bool:

@@ -24,6 +24,7 @@ from cospec.engine.artefacts import (
     CompiledForward,
     cache_directory,
     compiled_forwards,
+    has_tiles,
     kernels,
     missing_artefacts,
     written_whole,
@@ -33,6 +34,7 @@ from cospec.engine.kernels import build_kernels, load_kernels
 from cospec.engine.kv_cache import KVCache
 from cospec.engine.language_model import Step
 from cospec.engine.quantized import MOST_TOKENS, quantize
+from cospec.engine.tiled_linear import tiled
 from cospec.engine.weights import Weights, load_with
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
@@ -60,7 +62,7 @@ def _compile_artefact(artefact: Artefact) -> None:
         disable_progress_bar()  # of loading: there is one of compiling
         settings = artefact.settings
         loaded = load_with(settings, artefact.weights, torch.device("cpu"))
-        chosen = quantize(loaded) if artefact.quantized else loaded
+        chosen = quantize(loaded) if artefact.quantized else tiled(loaded) if has_tiles() else loaded
         compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
     else:
         build_kernels(artefact.path)
@@ -96,8 +98,12 @@ def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     for path in needed:
         path.touch()
     load_kernels()
+    if has_tiles() and not torch.ops.cospec.may_tile():
+        return None
     full, *few = [load_forward(forward.path) for forward in forwards]
-    return _by_size(few[0], full) if few else in_company(full)
+    if few:
+        return _by_size(few[0], full)
+    return full if has_tiles() else in_company(full)
 
 
 def load_forward(path: Path) -> Step:

@@ -3,12 +3,10 @@
 For drafters only: what a drafter rounds may cost an accepted token, never a wrong one.
 """
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
-from cospec.engine.weights import Weights
+from cospec.engine.weights import Weights, replace_linears
 
 MOST_TOKENS = 4  # beyond it, the kernel for few tokens is slower than the bfloat16 one
 
@@ -36,9 +34,4 @@ class Int8Linear(nn.Module):
 
 def quantize(weights: Weights) -> Weights:
     """A copy whose matrices are int8."""
-    quantized = copy.deepcopy(weights)
-    for module in list(quantized.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear):
-                setattr(module, name, Int8Linear(child))
-    return quantized
+    return replace_linears(weights, Int8Linear)

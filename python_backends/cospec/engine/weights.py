@@ -1,6 +1,7 @@
 """Any Hugging Face checkpoint of the Llama, Qwen2, Qwen3 or Mistral family, as the matrices of our forward."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,16 @@ class Weights(nn.Module):
         self.head = _linear(state, "lm_head" if "lm_head.weight" in state else "model.embed_tokens").to(head_dtype)
         self.register_buffer("cosines", rotary_tables[0])
         self.register_buffer("sines", rotary_tables[1])
+
+
+def replace_linears(weights: Weights, replace: Callable[[nn.Linear], nn.Module | None]) -> Weights:
+    """A copy with other modules in the place of its matrices, where `replace` gives one."""
+    replaced = copy.deepcopy(weights)
+    for module in list(replaced.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Linear) and (other := replace(child)) is not None:
+                setattr(module, name, other)
+    return replaced
 
 
 def load_with(settings: ModelSettings, directory: Path, device: torch.device) -> Weights:
@@ -161,7 +172,7 @@ def _query_key_norm(state: Mapping[str, Tensor], prefix: str, architecture: Arch
 
 def _rotary_tables(model: Any, num_positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """transformers' own rotary module, so that every kind of RoPE scaling is as trained. The first half of the sines is
-    negated: it meets the second half of a head (`Forward._attend`)."""
+    negated: it meets the second half of a head (`Forward._project`)."""
     positions = torch.arange(num_positions, device=like.device)[None]
     cosines, sines = model.model.rotary_emb(like[:1], positions)
     first, second = sines[0].chunk(2, dim=-1)

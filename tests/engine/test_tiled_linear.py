@@ -1,0 +1,49 @@
+"""Products in tiles are the products, for every shape, and the same to the bit in every company."""
+
+import pytest
+import torch
+from cospec.engine.artefacts import has_tiles
+from cospec.engine.tiled_linear import TiledLinear
+from torch import Tensor, nn
+
+pytestmark = [
+    pytest.mark.usefixtures("loaded_kernels"),
+    pytest.mark.skipif(not has_tiles(), reason="this processor has no AMX, and the server does without"),
+]
+
+
+def layer(num_inputs: int, num_outputs: int, bias: bool = False) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(num_inputs, num_outputs, bias=bias, dtype=torch.bfloat16)
+
+
+def random(tokens: int, width: int) -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(tokens, width, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("tokens", [1, 15, 16, 17, 31, 32, 33, 49, 100])
+@pytest.mark.parametrize("num_inputs, num_outputs", [(64, 64), (40, 7), (33, 97), (1700, 50)])
+@pytest.mark.parametrize("bias", [False, True])
+@torch.inference_mode()
+def test_outputs_are_the_sums_rounded_once(tokens: int, num_inputs: int, num_outputs: int, bias: bool) -> None:
+    linear, inputs = layer(num_inputs, num_outputs, bias), random(tokens, num_inputs)
+    exact = nn.functional.linear(inputs.double(), linear.weight.double(), linear.bias.double() if bias else None)
+    torch.testing.assert_close(TiledLinear(linear)(inputs).double(), exact, rtol=2**-8, atol=1e-3)
+
+
+@torch.inference_mode()
+def test_a_token_is_the_same_to_the_bit_in_every_company() -> None:
+    linear, inputs = TiledLinear(layer(3200, 6000)), random(300, 3200)
+    together = linear(inputs)
+    for first, end in ((0, 1), (17, 18), (30, 47), (64, 128), (5, 299)):
+        assert torch.equal(linear(inputs[first:end]), together[first:end])
+
+
+@torch.inference_mode()
+def test_other_libraries_find_the_tiles_as_they_left_them() -> None:
+    ours, theirs, inputs = TiledLinear(layer(512, 512)), layer(512, 512), random(64, 512)
+    before = theirs(inputs)
+    for _ in range(20):
+        ours(inputs[:3])
+        assert torch.equal(theirs(inputs), before)
