@@ -7,9 +7,9 @@ import torch
 from cospec.engine.ragged_attention import ragged_attention
 from torch import Tensor
 
-SLOTS, LENGTH = 6, 80
+SLOTS, LENGTH = 6, 200
 TREE = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 1]], dtype=torch.bool)
-ROWS = ((4, 17, 4), (1, 0, 40), (5, 70, 1), (0, 33, 3), (2, 9, 33))  # slot, start, tokens: trees where there are four
+ROWS = ((4, 17, 4), (1, 0, 150), (5, 170, 1), (0, 33, 40), (2, 9, 130))  # slot, start, tokens: a tree's if four
 
 pytestmark = pytest.mark.usefixtures("loaded_kernels")
 
@@ -82,6 +82,12 @@ def test_a_short_row_attends_the_same_to_the_bit_in_every_company() -> None:
         alone = Case((ROWS[row],), 4, 2, 64)
         alone.queries, alone.cache = company.queries[tokens], company.cache
         assert torch.equal(alone.run(torch.bfloat16), together[tokens])
+
+
+def test_a_prompt_attends_the_same_to_the_bit_in_one_piece_and_in_two() -> None:
+    whole, later = Case(((1, 0, 60),), 4, 2, 64), Case(((1, 20, 40),), 4, 2, 64)
+    later.queries, later.cache = whole.queries[20:], whole.cache
+    assert torch.equal(later.run(torch.bfloat16), whole.run(torch.bfloat16)[20:])
 
 
 def test_a_token_that_keeps_another_company_sees_what_that_one_sees() -> None:
