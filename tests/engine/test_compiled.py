@@ -14,9 +14,10 @@ from cospec.engine.blocks import Part, assemble
 from cospec.engine.compiled import compile_forward, drop_unused, in_company, load_compiled, load_forward
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
+from cospec.engine.tiled_linear import tiled
 from cospec.engine.weights import load_weights
 from cospec.speculation.types import DraftTree
-from tiny import Directory, random_tokens
+from tiny import Directory, needs_tiles, random_tokens
 
 TREE = DraftTree((5, 6, 7), (-1, -1, 0))
 SETTINGS = ModelSettings(dtype="float32", num_slots=8, max_length=64, quantize="int8")
@@ -41,6 +42,27 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
         torch.testing.assert_close(compiled.logits(assemble(compiled, parts)), expected, atol=1e-4, rtol=1e-4)
     for ours, theirs in zip(compiled.cache.layers, eager.cache.layers, strict=True):
         torch.testing.assert_close(ours[:, :64], theirs[:, :64], atol=1e-4, rtol=1e-4)
+
+
+@needs_tiles
+@pytest.mark.usefixtures("loaded_kernels")
+def test_in_bfloat16_too_a_token_is_the_same_to_the_bit_in_every_company(checkpoint: Directory, tmp_path: Path) -> None:
+    weights = load_weights(checkpoint("llama with wide heads"), torch.bfloat16, CPU, 200)
+    compile_forward(tiled(weights), 8, 200, tmp_path / "x.pt2")
+    model = LanguageModel(weights, 8, 200, load_forward(tmp_path / "x.pt2"))
+    tokens = random_tokens(60)
+    alone = model.logits(assemble(model, [Part(0, 0, tokens)], [range(60)]))
+    chain = DraftTree(tuple(tokens[51:54].tolist()), (-1, 0, 1))
+    for part, first, end in (
+        (Part(3, 0, tokens[:25]), 0, 25),
+        (Part(3, 25, tokens[25:26]), 25, 26),
+        (Part(3, 26, tokens[26:50]), 26, 50),
+        (Part(3, 50, tokens[50:51], chain), 50, 54),
+        (Part(3, 51, tokens[51:]), 51, 60),
+    ):
+        others = [Part(slot, 0, random_tokens(40 + slot)) for slot in (1, 4, 5)]
+        logits = model.logits(assemble(model, [*others, part], [range(2)] * 3 + [range(end - first)]))
+        assert torch.equal(logits[6:], alone[first:end])
 
 
 def test_int8_weights_stay_near(checkpoint: Directory) -> None:

@@ -2,14 +2,11 @@
 
 import pytest
 import torch
-from cospec.engine.artefacts import has_tiles
 from cospec.engine.tiled_linear import TiledLinear
+from tiny import needs_tiles
 from torch import Tensor, nn
 
-pytestmark = [
-    pytest.mark.usefixtures("loaded_kernels"),
-    pytest.mark.skipif(not has_tiles(), reason="this processor has no AMX, and the server does without"),
-]
+pytestmark = [pytest.mark.usefixtures("loaded_kernels"), needs_tiles]
 
 
 def layer(num_inputs: int, num_outputs: int, bias: bool = False) -> nn.Linear:

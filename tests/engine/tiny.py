@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cospec.engine.artefacts import has_tiles
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sessions import SessionTable
@@ -45,6 +46,7 @@ LLAMA3_ROPE = {
 }
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "llama with wide heads": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE, head_dim=64)),
     "llama tied, scaled RoPE": lambda: LlamaForCausalLM(
         LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE)
     ),
@@ -54,6 +56,8 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16)),
 }
 Directory = Callable[[str], Path]
+
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor has no AMX, and the engine does without")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Sequence as Tokens
 import pytest
 from cospec.config import CONTROLLERS
 from cospec.speculation.observer import Several, Unobserved
-from cospec.speculation.request import Method, SpeculationMode
+from cospec.speculation.request import GenerationRequest, Method, SpeculationMode
 from cospec.speculation.sequence import Sequence
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from scripted import ScriptedDrafter, ScriptedVerifier
@@ -155,6 +155,16 @@ def test_a_request_may_name_the_controller_of_its_drafts_and_fixed_always_drafts
     assert silent.statistics.num_draft_tokens == 0 and told.statistics.num_draft_tokens > 0
     [alone] = generate(make_loop(verifier, {"a": drafter}), make_request(mode=by_schedule))
     assert alone.statistics.mean_acceptance_length > 5
+
+
+def test_what_callers_make_a_stranger_draft_is_not_held_against_what_the_server_chooses() -> None:
+    def last_of(*requests: GenerationRequest) -> Sequence:
+        drafters = {"a": ScriptedDrafter(counting), "stranger": ScriptedDrafter(wrong)}
+        return generate(make_loop(ScriptedVerifier(counting, num_slots=1), drafters), *requests)[-1]
+
+    by_stranger = [make_request((n,), mode=SpeculationMode(Method.FIXED, "stranger", 4)) for n in range(20)]
+    alone, after = last_of(make_request((7, 8))), last_of(*by_stranger, make_request((7, 8)))
+    assert after.statistics.drafted_rounds == alone.statistics.drafted_rounds > 0
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)

@@ -82,7 +82,7 @@ class Planner:
             unread=max(0, len(sequence.tokens) - held - 1),
             behind=sequence.progress_at(now).needed(0.0),
             pace=0.0 if not sequence.num_output_tokens else 1 / sequence.request.slo.tpot,
-            forced=mode.method not in (Method.AUTO, Method.OFF),
+            forced=mode.forced,
             decoding=sequence.num_unread == 1,
         )
 
@@ -142,6 +142,13 @@ def controllers_of(sequences: Rows[Sequence], default: str) -> Mapping[str, list
     for place, sequence in enumerate(sequences):
         places.setdefault(sequence.request.speculation.controller or default, []).append(place)
     return places
+
+
+def promised_by(budgets: Rows[Budget], drafting: Rows[Sequence]) -> float:
+    """Tokens per second; 0 where nobody drafts, or somebody not as was decided."""
+    if any(sequence.request.speculation.forced for sequence in drafting):
+        return 0.0
+    return max((budget.decision.promised for budget in budgets if budget.depth), default=0.0)
 
 
 def round_limit(slacks: Rows[float]) -> float:

@@ -43,6 +43,11 @@ class SpeculationMode:
     lookup: bool = False  # whether the free expert takes part
     controller: str | None = None  # of `auto`; None: the settings' own
 
+    @property
+    def forced(self) -> bool:
+        """Drafts are what the caller has fixed, and say nothing of what they would be otherwise."""
+        return self.method not in (Method.AUTO, Method.OFF)
+
     @staticmethod
     def parse(text: str, drafters: tuple[str, ...], max_draft_tokens: int) -> "SpeculationMode":
         if text in (Method.AUTO.value, Method.OFF.value):

@@ -18,7 +18,7 @@ from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.drafting import UNDER_WAY, Drafted, Drafting
 from cospec.speculation.lookup import LOOKUP, LookupDrafter
 from cospec.speculation.observer import Observer, Unobserved
-from cospec.speculation.planning import Plan
+from cospec.speculation.planning import Plan, promised_by
 from cospec.speculation.pool import RequestPool
 from cospec.speculation.profiling import Profiler, Profiles
 from cospec.speculation.request import GenerationRequest
@@ -176,7 +176,7 @@ class RoundLoop:
             statistics.predicted.append(predicted)
 
     async def _plan(self, group: Rows[Sequence], pieces: Rows[int]) -> tuple[list[Plan], float]:
-        """The plans, and the tokens per second that they promise, 0 where nobody drafts."""
+        """The plans, and the tokens per second that they promise."""
         started = self._clock()
         for sequence in group:
             sequence.started_at = started if sequence.started_at is None else sequence.started_at
@@ -187,7 +187,7 @@ class RoundLoop:
         for sequence in drafting:
             sequence.statistics.seconds["route"] += self._clock() - started
         self._observer.planned(plans)
-        return plans, max((budget.decision.promised for budget in budgets if budget.depth), default=0.0)
+        return plans, promised_by(budgets, drafting)
 
     def _work(self, group: Rows[Sequence], pieces: Rows[int], drafts: Rows[Draft]) -> VerifyWork:
         longest = max(len(sequence.tokens) for sequence in group)

@@ -157,7 +157,8 @@ class Steering:
             sequence.acceptance.forget()
             return
         sequence.acceptance.observe(accepted, draft.deepest)
-        self._common.observe(accepted, draft.deepest)
+        if sequence.request.speculation.drafter is None:  # a caller's choice says nothing of what ours is worth
+            self._common.observe(accepted, draft.deepest)
 
     def observe_first_token(self, seconds: float) -> None:
         """From a session to the first token."""
