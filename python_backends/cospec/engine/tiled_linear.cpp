@@ -43,7 +43,8 @@ struct alignas(64) Configuration {
   explicit Configuration(int64_t tokens) {
     const auto upper = static_cast<uint8_t>(std::min(tokens, SIDE));
     const auto lower = static_cast<uint8_t>(std::clamp<int64_t>(tokens - SIDE, 1, SIDE));
-    std::copy_n(std::initializer_list<uint8_t>{upper, upper, lower, lower, upper, lower, SIDE, SIDE}.begin(), 8, rows);
+    const uint8_t of_tiles[] = {upper, upper, lower, lower, upper, lower, SIDE, SIDE};
+    std::copy(std::begin(of_tiles), std::end(of_tiles), rows);
   }
 };
 
