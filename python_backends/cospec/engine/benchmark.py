@@ -63,11 +63,12 @@ def _compare(
     for width in widths:
         name = f"{role}_{width}_token{'s' if width > 1 else ''}"
         steps = {name: _our_step(ours, width), f"transformers_{name}": _their_step(theirs, width, ours.device)}
-        figures.update(_interleaved(steps, repeats, ours.device))
+        figures.update(interleaved(steps, repeats, ours.device))
     return figures
 
 
-def _interleaved(steps: dict[str, Step], repeats: int, device: torch.device) -> dict[str, float]:
+def interleaved(steps: dict[str, Step], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(repeats + 5):
         for name, step in steps.items():
