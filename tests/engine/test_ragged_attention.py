@@ -90,6 +90,17 @@ def test_a_prompt_attends_the_same_to_the_bit_in_one_piece_and_in_two() -> None:
     assert torch.equal(later.run(torch.bfloat16), whole.run(torch.bfloat16)[20:])
 
 
+def test_a_node_attends_the_same_to_the_bit_beside_siblings_and_without() -> None:
+    """Entries of siblings stand between it and what it sees."""
+    alone, beside = Case(((4, 100, 2),), 4, 2, 64), Case(((4, 100, 3),), 4, 2, 64)
+    for mine, place in ((0, 0), (1, 2)):
+        beside.queries[place] = alone.queries[mine]
+        beside.cache[4, 100 + place] = alone.cache[4, 100 + mine]
+    beside.cache[:, :100] = alone.cache[:, :100]
+    beside.relatives[0] = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 0, 1]], dtype=torch.bool)
+    assert torch.equal(beside.run(torch.float32)[[0, 2]], alone.run(torch.float32))
+
+
 def test_a_token_that_keeps_another_company_sees_what_that_one_sees() -> None:
     """Padding (`compiled.in_company`) stands at its neighbour's place."""
     case = Case(((3, 20, 1),), 4, 2, 64)

@@ -114,31 +114,30 @@ void hide(const Query<scalar>& query, int64_t start, int64_t end, float* scores)
     if (!query.seen[entry - start]) scores[entry] = UNSEEN;
 }
 
-// Scores to weights, which sum to what is returned.
-inline float weigh(float* scores, int64_t end) {
+// Scores to weights.
+inline void weigh(float* scores, int64_t end) {
   for (int64_t entry = end; entry % LANES; ++entry) scores[entry] = UNSEEN;
-  Floats most(UNSEEN), sum(0);
+  Floats most(UNSEEN);
   for (int64_t entry = 0; entry < end; entry += LANES) most = at::vec::maximum(most, load(scores + entry));
   const Floats peak(greatest(most));
-  for (int64_t entry = 0; entry < end; entry += LANES) {
-    const Floats weights = (load(scores + entry) - peak).exp_u20();
-    weights.store(scores + entry);
-    sum = sum + weights;
-  }
-  return total(sum);
+  for (int64_t entry = 0; entry < end; entry += LANES)
+    (load(scores + entry) - peak).exp_u20().store(scores + entry);
 }
 
-// mixed[q] = sum of weights[q][entry] * value
+// mixed[q] = sum of weights[q][entry] * value, and totals[q] that of the weights: entry by entry, so that it does not
+// matter where those stand that are not seen.
 template <typename scalar, int64_t PARTS, int64_t QUERIES>
 void mix(const float* weights, int64_t room, const Entries<scalar>& values, int64_t end,
-         float (*mixed)[PARTS * LANES]) {
+         float (*mixed)[PARTS * LANES], float* totals) {
   Floats sums[QUERIES][PARTS];
+  std::fill(totals, totals + QUERIES, 0.0f);
   for (auto& parts : sums) std::fill(parts, parts + PARTS, Floats(0));
   for (int64_t entry = 0; entry < end; ++entry) {
     Floats value[PARTS];
     load_entry(values, entry, value);
     for (int64_t q = 0; q < QUERIES; ++q) {
       const Floats weight(weights[q * room + entry]);
+      totals[q] += weights[q * room + entry];
       for (int64_t part = 0; part < PARTS; ++part)
         sums[q][part] = at::vec::fmadd(weight, value[part], sums[q][part]);
     }
@@ -153,17 +152,17 @@ void attend(const Query<scalar>* queries, int64_t count, const Entries<scalar>& 
             const Row& row, float* scores, int64_t room) {
   constexpr int64_t PARTS = DIM / LANES;
   const float scale = 1.0f / std::sqrt(static_cast<float>(DIM));
-  float scaled[QUERIES][DIM], mixed[QUERIES][DIM], sums[QUERIES];
+  float scaled[QUERIES][DIM], mixed[QUERIES][DIM], totals[QUERIES];
   for (int64_t q = 0; q < QUERIES; ++q)
     for (int64_t d = 0; d < DIM; ++d) scaled[q][d] = static_cast<float>(queries[q].from[d]) * scale;
   score<scalar, PARTS, QUERIES>(scaled, keys, row.end, scores, room);
   for (int64_t q = 0; q < QUERIES; ++q) {
     hide(queries[q], row.start, row.end, scores + q * room);
-    sums[q] = weigh(scores + q * room, row.end);
+    weigh(scores + q * room, row.end);
   }
-  mix<scalar, PARTS, QUERIES>(scores, room, values, row.end, mixed);
+  mix<scalar, PARTS, QUERIES>(scores, room, values, row.end, mixed, totals);
   for (int64_t q = 0; q < count; ++q)
-    for (int64_t d = 0; d < DIM; ++d) queries[q].to[d] = static_cast<scalar>(mixed[q][d] / sums[q]);
+    for (int64_t d = 0; d < DIM; ++d) queries[q].to[d] = static_cast<scalar>(mixed[q][d] / totals[q]);
 }
 
 // What the operator is given (ragged_attention.py), and what it makes.
