@@ -52,17 +52,19 @@ def test_in_bfloat16_too_a_token_is_the_same_to_the_bit_in_every_company(checkpo
     model = LanguageModel(weights, 8, 200, load_forward(tmp_path / "x.pt2"))
     tokens = random_tokens(60)
     alone = model.logits(assemble(model, [Part(0, 0, tokens)], [range(60)]))
-    chain = DraftTree(tuple(tokens[51:54].tolist()), (-1, 0, 1))
+    tree = DraftTree((7, *tokens[51:53].tolist(), 8, int(tokens[53])), (-1, -1, 1, 1, 2))
     for part, first, end in (
         (Part(3, 0, tokens[:25]), 0, 25),
         (Part(3, 25, tokens[25:26]), 25, 26),
         (Part(3, 26, tokens[26:50]), 26, 50),
-        (Part(3, 50, tokens[50:51], chain), 50, 54),
+        (Part(3, 50, tokens[50:51]), 50, 51),
         (Part(3, 51, tokens[51:]), 51, 60),
     ):
         others = [Part(slot, 0, random_tokens(40 + slot)) for slot in (1, 4, 5)]
         logits = model.logits(assemble(model, [*others, part], [range(2)] * 3 + [range(end - first)]))
         assert torch.equal(logits[6:], alone[first:end])
+    beside_siblings = model.logits(assemble(model, [Part(5, 0, random_tokens(9)), Part(3, 50, tokens[50:51], tree)]))
+    assert torch.equal(beside_siblings[[1, 3, 4, 6]], alone[50:54])
 
 
 def test_int8_weights_stay_near(checkpoint: Directory) -> None:

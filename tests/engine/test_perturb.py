@@ -77,3 +77,13 @@ def test_the_logits_are_left_as_they_are_and_a_row_is_the_same_in_every_company(
     assert torch.equal(logits, before)
     alone, _ = both(logits[:1], 0.8, None, torch.tensor([0.9]))
     assert torch.equal(together[:1], alone)
+
+
+@pytest.mark.parametrize("rule", [NOTHING, (torch.tensor([3, 3]), None), (None, torch.tensor([0.9, 0.9]))])
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_a_row_that_is_no_distribution_harms_no_other(broken: float, rule: tuple[Tensor | None, Tensor | None]) -> None:
+    logits = random_logits(2)
+    logits[0] = broken
+    found, expected = both(logits, 0.8, *rule)
+    assert_alike(found[1], expected[1])
+    assert 0 <= int(found[0].argmax()) < VOCAB

@@ -1,12 +1,13 @@
 """Where what is compiled for this machine is kept, by all that it depends on. Without torch: looking must be cheap."""
 
+import ctypes
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ SOURCES = (
     "compiled.py",
 )
 KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
+ASK_FOR_TILES = (158, 0x1023, 18)  # arch_prctl on x86-64, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 PIECE = 2**22  # bytes read at once
 
 
@@ -49,9 +51,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+@cache
 def has_tiles() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in tiles (AMX)."""
-    return "amx_bf16" in _instruction_sets().split()
+    """Whether this process may multiply bfloat16 matrices in tiles (AMX): Linux gives them to those that ask."""
+    return "amx_bf16" in _instruction_sets().split() and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
 
 
 def wants_artefacts(engine: EngineSettings) -> bool:
@@ -106,7 +109,7 @@ def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact
 
 def _digest(sources: Iterable[str], settings: str = "", *files: Path) -> str:
     """A name for what these sources make of these settings and files, on this machine, with this torch."""
-    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {settings}".encode())
+    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {has_tiles()} {settings}".encode())
     for path in (*map(Path(__file__).with_name, sources), *files):
         with path.open("rb") as file:
             for piece in iter(partial(file.read, PIECE), b""):

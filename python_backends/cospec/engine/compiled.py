@@ -62,10 +62,16 @@ def _compile_artefact(artefact: Artefact) -> None:
         disable_progress_bar()  # of loading: there is one of compiling
         settings = artefact.settings
         loaded = load_with(settings, artefact.weights, torch.device("cpu"))
-        chosen = quantize(loaded) if artefact.quantized else tiled(loaded) if has_tiles() else loaded
-        compile_forward(chosen, settings.num_slots, settings.max_length, artefact.path)
+        compile_forward(_shaped(loaded, artefact.quantized), settings.num_slots, settings.max_length, artefact.path)
     else:
         build_kernels(artefact.path)
+
+
+def _shaped(weights: Weights, quantized: bool) -> Weights:
+    """The matrices as this processor multiplies them best."""
+    if quantized:
+        return quantize(weights)
+    return tiled(weights) if has_tiles() else weights
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
@@ -98,8 +104,6 @@ def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     for path in needed:
         path.touch()
     load_kernels()
-    if has_tiles() and not torch.ops.cospec.may_tile():
-        return None
     full, *few = [load_forward(forward.path) for forward in forwards]
     if few:
         return _by_size(few[0], full)

@@ -19,7 +19,6 @@ from cospec.engine.tiled_linear import TiledLinear
 
 TOKENS = (1, 8, 16, 32, 64, 128, 256)
 SHAPES = ((768, 12672), (6336, 768))  # inputs and outputs of the 0.3B verifier's MLP
-READ_BYTES = 400 * 2**20  # of weights: more than caches keep
 ROWS = (1, 12, 32)
 VOCABULARIES = (4096, 128256)
 
@@ -27,6 +26,7 @@ VOCABULARIES = (4096, 128256)
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cospec.engine.operators", description=__doc__)
     parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--mebibytes", type=int, default=400, help="of weights to multiply by: more than caches keep")
     options = parser.parse_args(arguments)
     torch.set_num_threads(load_settings().engine.verifier.num_threads)
     if not kernels().path.exists():
@@ -34,16 +34,16 @@ def main(arguments: list[str] | None = None) -> int:
     load_kernels()
     with torch.inference_mode():
         if has_tiles():
-            _compare_products(options.repeats)
+            _compare_products(options.mebibytes, options.repeats)
         _compare_choices(options.repeats)
     return 0
 
 
-def _compare_products(repeats: int) -> None:
-    print(f"tokens   bfloat16 products of {READ_BYTES >> 20} MiB of weights: tiled, PyTorch's (oneDNN)")
+def _compare_products(mebibytes: int, repeats: int) -> None:
+    print(f"tokens   bfloat16 products of {mebibytes} MiB of weights: tiled, PyTorch's (oneDNN)")
     linears = [nn.Linear(*shape, bias=False, dtype=torch.bfloat16) for shape in SHAPES]
     bytes_each = sum(2 * linear.weight.numel() for linear in linears)
-    layers = [linear for _ in range(READ_BYTES // bytes_each) for linear in linears]
+    layers = [linear for _ in range(mebibytes * 2**20 // bytes_each) for linear in linears]
     ours = [TiledLinear(linear) for linear in layers]
     theirs = [torch.ops.mkldnn._reorder_linear_weight(linear.weight) for linear in layers]
     for tokens in TOKENS:

@@ -99,6 +99,7 @@ void keep_share(double share, float peak, std::vector<float>& highest) {
 Support support_of(const Rule& rule, const float* scores, int64_t vocab, std::vector<float>& highest) {
   const bool limited = rule.top_k < vocab;
   const float peak = *std::max_element(scores, scores + vocab);
+  if (!std::isfinite(peak)) return {NEVER, vocab};
   if (limited) take_highest(scores, vocab, rule.top_k, highest);
   if (rule.top_p < 1) {
     const double total = limited ? total_weight(highest.data(), rule.top_k, peak) : total_weight(scores, vocab, peak);
@@ -121,7 +122,10 @@ void perturb_row(const Rule& rule, const float* logits, float* scores, int64_t v
     std::copy(logits, logits + vocab, scores);
     return;
   }
-  for (int64_t entry = 0; entry < vocab; ++entry) scores[entry] = logits[entry] / rule.temperature;
+  for (int64_t entry = 0; entry < vocab; ++entry) {
+    const float scaled = logits[entry] / rule.temperature;
+    scores[entry] = scaled == scaled ? scaled : NEVER;  // what is not a number has no place in an order
+  }
   if (rule.top_k < vocab || rule.top_p < 1) restrict_to(support_of(rule, scores, vocab, scratch), scores, vocab);
   add_noise(rule, scores, vocab);
 }
@@ -133,9 +137,9 @@ value at_row(const std::optional<Tensor>& values, int64_t row, value otherwise) 
 
 Tensor perturb(const Tensor& logits, const Tensor& temperature, const std::optional<Tensor>& top_k,
                const std::optional<Tensor>& top_p, const Tensor& seeds, const Tensor& positions) {
-  TORCH_CHECK(logits.scalar_type() == at::kFloat && logits.is_contiguous(), "perturb: float32 logits, a row after a row");
-  const int64_t rows = logits.size(0), vocab = logits.size(1);
-  const Tensor scores = at::empty_like(logits);
+  const Tensor given = logits.contiguous(), places = positions.contiguous();
+  const int64_t rows = given.size(0), vocab = given.size(1);
+  const Tensor scores = at::empty_like(given);
   at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch;
     for (int64_t row = begin; row < end; ++row) {
@@ -144,8 +148,8 @@ Tensor perturb(const Tensor& logits, const Tensor& temperature, const std::optio
                       limit > 0 ? std::min(limit, vocab) : vocab,
                       at_row<float>(top_p, row, 1),
                       static_cast<uint64_t>(at_row<int64_t>(seeds, row, 0)),
-                      at_row<int64_t>(positions, row, 0)};
-      perturb_row(rule, logits.const_data_ptr<float>() + row * vocab, scores.mutable_data_ptr<float>() + row * vocab,
+                      at_row<int64_t>(places, row, 0)};
+      perturb_row(rule, given.const_data_ptr<float>() + row * vocab, scores.mutable_data_ptr<float>() + row * vocab,
                   vocab, scratch);
     }
   });

@@ -9,29 +9,6 @@ from torch import Tensor
 
 from cospec.engine.noise import gumbel_noise
 
-NAME = "cospec::perturb"
-
-torch.library.define(
-    NAME,
-    "(Tensor logits, Tensor temperature, Tensor? top_k, Tensor? top_p, Tensor seeds, Tensor positions) -> Tensor",
-)
-
-
-def perturb(
-    logits: Tensor,
-    temperature: Tensor,
-    top_k: Tensor | None,
-    top_p: Tensor | None,
-    seeds: Tensor,
-    positions: Tensor,
-) -> Tensor:
-    """float32 [N, V] of `logits` float32 [N, V]; the other tensors [N], `seeds` and `positions` contiguous int64.
-
-    A row of temperature 0 is left as it is; -inf outside the support, in which the most probable token always stays.
-    """
-    scores: Tensor = torch.ops.cospec.perturb(logits, temperature, top_k, top_p, seeds, positions)
-    return scores
-
 
 def composite_perturb(
     logits: Tensor,
@@ -41,7 +18,10 @@ def composite_perturb(
     seeds: Tensor,
     positions: Tensor,
 ) -> Tensor:
-    """`perturb` of PyTorch's operators."""
+    """float32 [N, V] of `logits` float32 [N, V]; the other tensors [N], `seeds` and `positions` int64.
+
+    A row of temperature 0 is left as it is; -inf outside the support, in which the most probable token always stays.
+    """
     greedy = (temperature == 0)[:, None]
     scaled = logits / temperature[:, None].masked_fill(greedy, 1.0)
     noisy = _restrict(scaled, top_k, top_p) + gumbel_noise(seeds, positions, logits.shape[-1])
@@ -64,4 +44,5 @@ def _restrict(scaled: Tensor, top_k: Tensor | None, top_p: Tensor | None) -> Ten
     return torch.empty_like(scaled).scatter_(-1, order, ordered)
 
 
-torch.library.impl(NAME, "CompositeExplicitAutograd", composite_perturb)
+NAME = "cospec::perturb"
+perturb = torch.library.custom_op(NAME, composite_perturb, mutates_args=())

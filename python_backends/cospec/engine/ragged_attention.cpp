@@ -28,7 +28,7 @@ constexpr int64_t LANES = Floats::size();
 constexpr int64_t TILE = 4;       // query vectors that share a pass over keys and values
 constexpr int64_t AHEAD = 16;     // entries: entries of one head lie too far apart for the processor to foresee
 constexpr int64_t LINE = 64;      // bytes of a cache line
-constexpr int64_t WIDE = 128;    // tokens of a row from which matrix products, PyTorch's own, are faster
+constexpr int64_t WIDE = 128;     // tokens of a row from which matrix products, PyTorch's own, are faster
 constexpr float UNSEEN = -1e30f;
 
 // Tokens [first, first + count) of the block, which see entries [0, end) of their slot at most.

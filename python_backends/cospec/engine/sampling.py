@@ -54,8 +54,8 @@ def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end
         _ban_end(logits, positions < sampling.eos_allowed_from, end_tokens)
     if sampling.temperature is None or sampling.seeds is None:
         return logits
-    rules = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.seeds)
-    return perturb(logits.contiguous(), *rules, positions.contiguous())
+    scores: Tensor = perturb(logits, sampling.temperature, sampling.top_k, sampling.top_p, sampling.seeds, positions)
+    return scores
 
 
 def margins(best: Tensor) -> Tensor:

@@ -8,13 +8,11 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
 #include <torch/library.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
-#include <vector>
 
 namespace {
 
@@ -77,14 +75,7 @@ struct Product {
   const BFloat16* weights_at(int64_t panel, int64_t step) const { return weights + (panel * depth + step) * 2 * TILE; }
 };
 
-// Linux gives the tiles' registers to those who ask.
-bool may_tile() {
-  constexpr int request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  static const bool granted = syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-  return granted;
-}
-
-// The inputs' tiles, side by side. Rows beyond the last token are not written, and not read.
+// The inputs' tiles, side by side. Rows beyond the last token are not written, and what comes of them is not kept.
 Tensor tiles_of(const Tensor& inputs, int64_t depth) {
   const int64_t tokens = inputs.size(0), width = inputs.size(1);
   const Tensor tiles = at::empty({(tokens + BAND - 1) / BAND, depth, 2, SIDE, DEPTH}, inputs.options());
@@ -102,36 +93,32 @@ Tensor tiles_of(const Tensor& inputs, int64_t depth) {
   return tiles;
 }
 
-inline void zero_tiles() {
+void zero_sums() {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
 }
 
-template <bool LOWER>
-void load_tiles(const float* sums) {
+void load_sums(const float* sums) {
   _tile_loadd(0, sums, 64);
   _tile_loadd(1, sums + SUMS, 64);
-  if constexpr (!LOWER) return;
   _tile_loadd(2, sums + 2 * SUMS, 64);
   _tile_loadd(3, sums + 3 * SUMS, 64);
 }
 
-template <bool LOWER>
-void store_tiles(float* sums) {
+void store_sums(float* sums) {
   _tile_stored(0, sums, 64);
   _tile_stored(1, sums + SUMS, 64);
-  if constexpr (!LOWER) return;
   _tile_stored(2, sums + 2 * SUMS, 64);
   _tile_stored(3, sums + 3 * SUMS, 64);
 }
 
 // Adds `steps` tiles' products to `sums`, or begins with them. `lines` cache lines of `next` are fetched a step.
-template <bool LOWER>
+// With `lower` tokens or without: what a tile of one unused row costs is a fifth of a step.
 void multiply(const BFloat16* inputs, const BFloat16* weights, int64_t steps, const BFloat16* next, int64_t lines,
-              float* sums, bool begins) {
-  begins ? zero_tiles() : load_tiles<LOWER>(sums);
+              float* sums, bool begins, bool lower) {
+  begins ? zero_sums() : load_sums(sums);
   for (int64_t step = 0; step < steps; ++step, inputs += 2 * TILE, weights += 2 * TILE) {
     for (int64_t line = 0; line < lines; ++line, next += LINE) _mm_prefetch(next, _MM_HINT_T1);
     _tile_loadd(6, weights, 64);
@@ -139,13 +126,12 @@ void multiply(const BFloat16* inputs, const BFloat16* weights, int64_t steps, co
     _tile_loadd(4, inputs, 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (LOWER) {
-      _tile_loadd(5, inputs + TILE, 64);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    if (!lower) continue;
+    _tile_loadd(5, inputs + TILE, 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
   }
-  store_tiles<LOWER>(sums);
+  store_sums(sums);
 }
 
 // One tile of sums, which begins at `token` and `output`.
@@ -168,7 +154,8 @@ void write(const Product& product, const float* sums, int64_t band, int64_t pane
     write_tile(product, sums + tile * SUMS, band * BAND + tile / 2 * SIDE, panel * PANEL + tile % 2 * SIDE);
 }
 
-// Panels [begin, end), a chunk of the inputs at a time. `sums`: 4 * SUMS floats for each of their panels and bands.
+// Panels [begin, end), a chunk of the inputs at a time. `sums`: 4 * SUMS floats for each of their panels and bands
+// where there are more chunks than one, for else nothing waits.
 void multiply_panels(const Product& product, int64_t begin, int64_t end, Configured& tiles, float* sums) {
   const int64_t bands = product.bands(), lines = (2 * TILE / LINE + bands - 1) / bands;
   for (int64_t first = 0; first < product.depth; first += CHUNK) {
@@ -179,10 +166,10 @@ void multiply_panels(const Product& product, int64_t begin, int64_t end, Configu
                                                          : product.weights_at(end, 0);
       for (int64_t band = 0; band < bands; ++band, next += lines * LINE * steps) {
         const int64_t tokens = std::min(BAND, product.tokens - band * BAND);
-        float* own = sums + ((panel - begin) * bands + band) * 4 * SUMS;
-        const auto run = tokens > SIDE ? multiply<true> : multiply<false>;
+        float* own = product.depth > CHUNK ? sums + ((panel - begin) * bands + band) * 4 * SUMS : sums;
         tiles.for_tokens(tokens);
-        run(product.inputs_at(band, first), product.weights_at(panel, first), steps, next, lines, own, first == 0);
+        multiply(product.inputs_at(band, first), product.weights_at(panel, first), steps, next, lines, own, first == 0,
+                 tokens > SIDE);
         if (first + steps == product.depth) write(product, own, band, panel);
       }
     }
@@ -191,10 +178,9 @@ void multiply_panels(const Product& product, int64_t begin, int64_t end, Configu
 
 Tensor tiled_linear(const Tensor& inputs, const Tensor& weights, const std::optional<Tensor>& bias,
                     int64_t num_outputs) {
-  TORCH_CHECK(may_tile(), "tiled_linear: Linux does not let this process use AMX");
-  TORCH_CHECK(inputs.scalar_type() == at::kBFloat16 && inputs.is_contiguous(), "tiled_linear: contiguous bfloat16 only");
+  TORCH_CHECK(inputs.scalar_type() == at::kBFloat16, "tiled_linear: bfloat16 only");
   const Tensor outputs = at::empty({inputs.size(0), num_outputs}, inputs.options());
-  const Tensor tiles = tiles_of(inputs, weights.size(1));
+  const Tensor tiles = tiles_of(inputs.contiguous(), weights.size(1));
   const Product product{inputs.size(0),
                         num_outputs,
                         weights.size(1),
@@ -205,9 +191,9 @@ Tensor tiled_linear(const Tensor& inputs, const Tensor& weights, const std::opti
   const int64_t group = std::max<int64_t>(1, KEPT / product.bands());  // of panels
   at::parallel_for(0, product.panels(), 1, [&](int64_t begin, int64_t end) {
     Configured configured;
-    std::vector<float> sums(std::min(group, end - begin) * product.bands() * 4 * SUMS);
+    const auto sums = std::make_unique_for_overwrite<float[]>(group * product.bands() * 4 * SUMS);
     for (int64_t first = begin; first < end; first += group)
-      multiply_panels(product, first, std::min(first + group, end), configured, sums.data());
+      multiply_panels(product, first, std::min(first + group, end), configured, sums.get());
   });
   return outputs;
 }
@@ -215,15 +201,11 @@ Tensor tiled_linear(const Tensor& inputs, const Tensor& weights, const std::opti
 #else
 
 Tensor tiled_linear(const Tensor&, const Tensor&, const std::optional<Tensor>&, int64_t) {
-  TORCH_CHECK(false, "tiled_linear: no AMX here");
+  TORCH_CHECK(false, "tiled_linear: built without AMX");
 }
-
-bool may_tile() { return false; }
 
 #endif
 
 }  // namespace
-
-TORCH_LIBRARY_FRAGMENT(cospec, library) { library.def("may_tile() -> bool", &may_tile); }
 
 TORCH_LIBRARY_IMPL(cospec, CPU, library) { library.impl("tiled_linear", &tiled_linear); }

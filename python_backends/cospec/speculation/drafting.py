@@ -53,8 +53,8 @@ class Drafting:
         found = list(outcomes(draft.fused, verified))
         sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
         # A stranger's margins would spoil what they mean in its own domain, and a caller's choice may be a stranger.
-        best = draft.drafters[0] if sequence.request.speculation.drafter is None else LOOKUP
-        experts = [name for name in draft.drafters if name in (best, LOOKUP)]
+        own = draft.drafters[:1] if sequence.request.speculation.drafter is None else ()
+        experts = [name for name in draft.drafters if name in (*own, LOOKUP)]
         asyncio.get_running_loop().call_later(UNDER_WAY, self._calibrate, experts, found, sequence.greedy)
 
     def _calibrate(self, drafters: Rows[str], found: Rows[Outcome], greedy: bool) -> None:

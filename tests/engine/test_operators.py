@@ -1,0 +1,15 @@
+"""The command that compares the operators in C++ with PyTorch's own."""
+
+import re
+
+import pytest
+from cospec.engine import operators
+
+
+@pytest.mark.usefixtures("loaded_kernels")
+def test_it_tells_times_and_their_ratio_of_choices_and_of_products(capsys: pytest.CaptureFixture[str]) -> None:
+    assert operators.main(["--repeats", "1", "--mebibytes", "30"]) == 0
+    told = capsys.readouterr().out
+    choices = len(operators.ROWS) * len(operators.VOCABULARIES) * 2
+    products = len(operators.TOKENS) if operators.has_tiles() else 0
+    assert len(re.findall(r"ms +ratio \d+\.\d\d", told)) == choices + products
