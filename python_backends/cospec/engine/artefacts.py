@@ -24,6 +24,7 @@ SOURCES = (
     "compiled.py",
 )
 KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
+TILES = {"amx_tile", "amx_bf16", "amx_int8"}
 ASK_FOR_TILES = (158, 0x1023, 18)  # arch_prctl on x86-64, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 PIECE = 2**22  # bytes read at once
 
@@ -53,8 +54,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @cache
 def has_tiles() -> bool:
-    """Whether this process may multiply bfloat16 matrices in tiles (AMX): Linux gives them to those that ask."""
-    return "amx_bf16" in _instruction_sets().split() and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
+    """Whether this process may multiply matrices in tiles (AMX): Linux gives them to those that ask."""
+    return set(_instruction_sets().split()) >= TILES and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
 
 
 def wants_artefacts(engine: EngineSettings) -> bool:
@@ -74,17 +75,22 @@ class Artefact:
 class CompiledForward(Artefact):
     weights: Path
     settings: ModelSettings
-    quantized: bool = False  # with int8 weights, for forwards of a few tokens
+    quantized: bool = False  # with int8 weights
 
 
 def compiled_forwards(weights: Path, settings: ModelSettings) -> list[CompiledForward]:
-    """Of the checkpoint in `weights`; everything that one depends on is in its name."""
+    """Of the checkpoint in `weights`; everything that one depends on is in its name.
+
+    In tiles int8 serves any number of tokens; elsewhere a few, and the first forward those of more.
+    """
     nameless = replace(settings, weights="")  # a checkpoint is what it holds, wherever it lies
     digest = _digest(SOURCES, f"{nameless}", *sorted(weights.glob("*.safetensors")), weights / "config.json")
     stem = cache_directory() / digest
-    full = CompiledForward(stem.with_suffix(".pt2"), weights, settings)
-    few = CompiledForward(stem.with_suffix(".int8.pt2"), weights, settings, quantized=True)
-    return [full, few] if settings.quantize == "int8" else [full]
+    exact = CompiledForward(stem.with_suffix(".pt2"), weights, settings)
+    rounded = CompiledForward(stem.with_suffix(".int8.pt2"), weights, settings, quantized=True)
+    if settings.quantize == "none":
+        return [exact]
+    return [rounded] if has_tiles() and settings.dtype == "bfloat16" else [exact, rounded]
 
 
 def kernels() -> Artefact:

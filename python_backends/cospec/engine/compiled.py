@@ -69,9 +69,9 @@ def _compile_artefact(artefact: Artefact) -> None:
 
 def _shaped(weights: Weights, quantized: bool) -> Weights:
     """The matrices as this processor multiplies them best."""
-    if quantized:
-        return quantize(weights)
-    return tiled(weights) if has_tiles() else weights
+    if has_tiles() and weights.embedding.dtype == torch.bfloat16:
+        return tiled(weights, quantized)
+    return quantize(weights) if quantized else weights
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:
@@ -104,10 +104,10 @@ def load_compiled(weights: Path, settings: ModelSettings) -> Step | None:
     for path in needed:
         path.touch()
     load_kernels()
-    full, *few = [load_forward(forward.path) for forward in forwards]
+    forward, *few = [load_forward(forward.path) for forward in forwards]
     if few:
-        return _by_size(few[0], full)
-    return full if has_tiles() else in_company(full)
+        return _by_size(few[0], forward)
+    return forward if has_tiles() else in_company(forward)
 
 
 def load_forward(path: Path) -> Step:

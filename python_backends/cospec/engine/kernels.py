@@ -9,7 +9,8 @@ from torch.utils.cpp_extension import include_paths, library_paths
 from cospec.engine import perturb, ragged_attention, tiled_linear
 from cospec.engine.artefacts import KERNEL_SOURCES, compiler, has_tiles, kernels, written_whole
 
-TILES = ("-mamx-tile", "-mamx-bf16", "-mavx512bf16")  # named, lest a compiler that knows none leave them out in silence
+# Named, lest a compiler that knows none leave them out in silence.
+TILE_FLAGS = ("-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 OPERATORS = (ragged_attention.NAME, perturb.NAME, tiled_linear.NAME)
 
@@ -37,7 +38,7 @@ def _command(output: Path) -> list[str]:
     return [
         compiler() or "g++",
         *FLAGS,
-        *(TILES if has_tiles() else ()),
+        *(TILE_FLAGS if has_tiles() else ()),
         *(f"-DCPU_CAPABILITY{joint}{capability}" for joint in "=_"),
         *(f"-I{directory}" for directory in include_paths()),
         *(str(Path(__file__).with_name(name)) for name in KERNEL_SOURCES),

@@ -1,6 +1,7 @@
-"""Int8 weights for forwards of a few tokens on a CPU: such a forward costs what its weights weigh.
+"""Int8 weights for CPUs: a forward of few tokens costs what its weights weigh.
 
-For drafters only: what a drafter rounds may cost an accepted token, never a wrong one.
+For drafters only: what a drafter rounds may cost an accepted token, never a wrong one. In tiles (`tiled_linear.py`) the
+inputs are rounded too.
 """
 
 import torch
@@ -11,18 +12,22 @@ from cospec.engine.weights import Weights, replace_linears
 MOST_TOKENS = 4  # beyond it, the kernel for few tokens is slower than the bfloat16 one
 
 
-class Int8Linear(nn.Module):
-    """One scale per output (symmetric)."""
+def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 [out, in], and the float32 scale of each output (symmetric)."""
+    exact = weight.float()
+    scales = exact.abs().amax(1).clamp(min=1e-8) / 127
+    return (exact / scales[:, None]).round().to(torch.int8), scales
 
+
+class Int8Linear(nn.Module):
     weight: Tensor  # int8 [out, in]
     scales: Tensor  # [out]
     bias: Tensor | None
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        exact = linear.weight.float()
-        scales = exact.abs().amax(1).clamp(min=1e-8) / 127
-        self.register_buffer("weight", (exact / scales[:, None]).round().to(torch.int8))
+        weight, scales = rounded(linear.weight)
+        self.register_buffer("weight", weight)
         self.register_buffer("scales", scales.to(linear.weight.dtype))
         self.register_buffer("bias", linear.bias)
 
