@@ -95,7 +95,7 @@ def _compile(settings: Settings, repository: Path) -> int:
     if compiler() is None:
         print("no C++ compiler (g++) is here: models run uncompiled, at about half the speed", file=sys.stderr)
         return 1
-    from cospec.engine.compiled import compile_missing
+    from cospec.engine.compiling import compile_missing
 
     try:
         compile_missing(settings, repository)

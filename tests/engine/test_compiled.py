@@ -11,11 +11,12 @@ from cospec.config import ModelSettings, Settings, with_verifier
 from cospec.engine import artefacts
 from cospec.engine.artefacts import missing_artefacts
 from cospec.engine.blocks import Part, assemble
-from cospec.engine.compiled import compile_forward, drop_unused, in_company, load_compiled, load_forward
+from cospec.engine.checkpoints import load_weights
+from cospec.engine.compiled import in_company, load_compiled, load_forward
+from cospec.engine.compiling import compile_forward, drop_unused
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
 from cospec.engine.tiled_linear import tiled
-from cospec.engine.weights import load_weights
 from cospec.speculation.types import DraftTree
 from tiny import Directory, needs_tiles, random_tokens
 
@@ -29,7 +30,8 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
     weights = load_weights(checkpoint("qwen3"), torch.float32, CPU, 64)
     compile_forward(weights, 8, 64, tmp_path / "x.pt2")
     eager = LanguageModel(weights, 8, 64)
-    compiled = LanguageModel(weights, 8, 64, in_company(load_forward(tmp_path / "x.pt2")))
+    loaded = load_forward(tmp_path / "x.pt2")
+    compiled = LanguageModel(replace(loaded, step=in_company(loaded.step)), 8, 64)
     tokens = random_tokens(30)
     for parts in (
         [Part(slot, 0, tokens[slot:20]) for slot in range(8)],
@@ -49,7 +51,7 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
 def test_in_bfloat16_too_a_token_is_the_same_to_the_bit_in_every_company(checkpoint: Directory, tmp_path: Path) -> None:
     weights = load_weights(checkpoint("llama with wide heads"), torch.bfloat16, CPU, 200)
     compile_forward(tiled(weights), 8, 200, tmp_path / "x.pt2")
-    model = LanguageModel(weights, 8, 200, load_forward(tmp_path / "x.pt2"))
+    model = LanguageModel(load_forward(tmp_path / "x.pt2"), 8, 200)
     tokens = random_tokens(60)
     alone = model.logits(assemble(model, [Part(0, 0, tokens)], [range(60)]))
     tree = DraftTree((7, *tokens[51:53].tolist(), 8, int(tokens[53])), (-1, -1, 1, 1, 2))

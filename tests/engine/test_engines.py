@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from cospec.engine.checkpoints import load_weights
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.verifier import VerifierEngine, match
-from cospec.engine.weights import WeightsError, load_weights
+from cospec.engine.weights import WeightsError
 from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters, Status, StopRule, VerifyRow
 from tiny import Clock, Directory, drafter_engine, random_tokens, verifier_engine
 from transformers import AutoModelForCausalLM

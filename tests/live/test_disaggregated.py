@@ -35,13 +35,13 @@ MODEL = "drafter_medicine"
 
 
 @pytest.fixture(scope="module")
-def node(float32_settings: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def node(exact_settings: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that serves one drafter, and the address of it."""
     http, grpc, metrics = map(str, free_ports(3))
     command = [sys.executable, "-m", "cospec.cli", "serve", "--host", "127.0.0.1", "--models", MODEL]
     command += [
         "--settings",
-        str(float32_settings),
+        str(exact_settings),
         "--http-port",
         http,
         "--grpc-port",
@@ -76,7 +76,7 @@ def remote(
     node: tuple[Any, str],
     network: TcpProxy,
     collector: Collector,
-    float32_settings: Path,
+    exact_settings: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Client]:
     """Of a server of verifier and orchestrator, whose one drafter is elsewhere, twice."""
@@ -85,7 +85,7 @@ def remote(
         "tracing": {"endpoint": collector.endpoint},
         "remote_drafters": {"medicine": {"urls": [node[1], network.url], "deadline_seconds": DEADLINE}},
     }
-    settings = write_changed(changes, tmp_path_factory.mktemp("remote") / "cospec.yaml", float32_settings)
+    settings = write_changed(changes, tmp_path_factory.mktemp("remote") / "cospec.yaml", exact_settings)
     with TritonServer(server_options(settings)) as running, Client(running.grpc_url, timeout=60) as connected:
         yield connected
 
@@ -155,7 +155,7 @@ def test_a_node_that_is_killed_costs_no_request_and_no_text(
     network.delay = 0.0
 
 
-def test_certificates_are_shown_and_demanded(float32_settings: Path, tmp_path: Path) -> None:
+def test_certificates_are_shown_and_demanded(exact_settings: Path, tmp_path: Path) -> None:
     authority = trustme.CA()
     server, orchestrator = authority.issue_cert("localhost", "127.0.0.1"), authority.issue_cert("orchestrator")
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
@@ -164,7 +164,7 @@ def test_certificates_are_shown_and_demanded(float32_settings: Path, tmp_path: P
         issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
     tls = ServerTls(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "authority.pem")
     known = TlsSettings(*(str(tmp_path / name) for name in ("authority.pem", "orchestrator.pem", "orchestrator.key")))
-    with TritonServer(server_options(float32_settings, models=(MODEL,), tls=tls)) as running:
+    with TritonServer(server_options(exact_settings, models=(MODEL,), tls=tls)) as running:
         assert asyncio.run(status(running.grpc_url, known)) is Status.OK
         for stranger in (None, TlsSettings(str(tmp_path / "authority.pem"))):
             with pytest.raises(CalleeError):

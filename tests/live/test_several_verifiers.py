@@ -19,9 +19,9 @@ MOST_SILENCE = 2.0  # seconds that a request may go without a token when its ver
 
 
 @pytest.fixture(scope="module")
-def pair(float32_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def pair(exact_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     changes = {"drafters": ["medicine"], "verifiers": 2}
-    settings = write_changed(changes, tmp_path_factory.mktemp("pair") / "cospec.yaml", float32_settings)
+    settings = write_changed(changes, tmp_path_factory.mktemp("pair") / "cospec.yaml", exact_settings)
     with TritonServer(server_options(settings)) as running:
         yield running
 

@@ -21,7 +21,8 @@ SOURCES = (
     "quantized.py",
     "tiled_linear.py",
     "kv_cache.py",
-    "compiled.py",
+    "checkpoints.py",
+    "compiling.py",
 )
 KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
 TILES = {"amx_tile", "amx_bf16", "amx_int8"}

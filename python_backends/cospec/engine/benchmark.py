@@ -18,7 +18,7 @@ from transformers.utils import logging
 from cospec.config import DEFAULT_REPOSITORY, EngineSettings, ModelSettings, drafter_model, load_settings
 from cospec.engine.blocks import Part, assemble
 from cospec.engine.building import build_model
-from cospec.engine.compiled import compile_missing
+from cospec.engine.compiling import compile_missing
 from cospec.engine.language_model import LanguageModel
 
 CONTEXT = 128

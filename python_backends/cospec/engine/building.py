@@ -12,20 +12,28 @@ from cospec.engine.drafter import DrafterEngine
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sessions import SessionTable
 from cospec.engine.verifier import VerifierEngine
-from cospec.engine.weights import WeightsError, load_with
+from cospec.engine.weights import Weights, WeightsError, require_checkpoint
 
 
 def build_model(engine: EngineSettings, settings: ModelSettings, weights: Path, gpu: int = 0) -> LanguageModel:
-    """`gpu`: which one, where it runs on any. Raises `WeightsError`."""
-    loaded = load_with(settings, weights, choose_device(engine.device, gpu))
-    if settings.max_length > loaded.architecture.max_positions:
+    """`gpu`: which one, where it runs on any. This process gets its number of threads. Raises `WeightsError`."""
+    require_checkpoint(weights)
+    torch.set_num_threads(settings.num_threads)
+    # `cospec-server compile` makes artefacts, and `serve` runs it first; without them the eager forward serves.
+    compiled = load_compiled(weights, settings) if wants_artefacts(engine) else None
+    model = compiled or _load(settings, weights, choose_device(engine.device, gpu))
+    if settings.max_length > model.architecture.max_positions:
         raise WeightsError(
             f"{weights}: max_length is {settings.max_length}, "
-            f"but the model knows {loaded.architecture.max_positions} positions"
+            f"but the model knows {model.architecture.max_positions} positions"
         )
-    # `cospec-server compile` makes artefacts, and `serve` runs it first; without them the eager forward serves.
-    step = load_compiled(weights, settings) if wants_artefacts(engine) else None
-    return LanguageModel(loaded, settings.num_slots, settings.max_length, step)
+    return LanguageModel(model, settings.num_slots, settings.max_length)
+
+
+def _load(settings: ModelSettings, weights: Path, device: torch.device) -> Weights:
+    from cospec.engine.checkpoints import load_with  # only where it is needed: transformers takes seconds to import
+
+    return load_with(settings, weights, device)
 
 
 def build_verifier(engine: EngineSettings, weights: Path, gpu: int = 0) -> VerifierEngine:

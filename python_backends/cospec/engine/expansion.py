@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from cospec.config import SettingsError
-from cospec.engine.weights import load_checkpoint
+from cospec.engine.checkpoints import load_checkpoint
 
 DTYPE = torch.bfloat16
 MOST_LAYERS = 32

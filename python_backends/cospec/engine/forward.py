@@ -40,6 +40,10 @@ class Block(NamedTuple):
     wanted: Tensor  # int64 [wanted]: the tokens whose logits are asked for
 
 
+Step: TypeAlias = Callable[[Block, Sequence[Tensor]], Tensor]
+"""What `Forward.forward` does, compiled or not."""
+
+
 class Forward(nn.Module):
     def __init__(self, weights: Weights, ragged: bool = False) -> None:
         """`ragged`: attention by the operator for CPUs, which must be loaded, not by PyTorch's own on padded rows."""

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import torch
-from torch.utils.cpp_extension import include_paths, library_paths
 
 from cospec.engine import perturb, ragged_attention, tiled_linear
 from cospec.engine.artefacts import KERNEL_SOURCES, compiler, has_tiles, kernels, written_whole
@@ -34,6 +33,8 @@ def load_kernels() -> None:
 
 
 def _command(output: Path) -> list[str]:
+    from torch.utils.cpp_extension import include_paths, library_paths  # takes a second, and is wanted once a machine
+
     capability = torch.backends.cpu.get_cpu_capability()  # which of its vectors ATen's headers are to use
     return [
         compiler() or "g++",

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cospec.engine.weights import Described
+
 LENGTH_BUCKET = 64  # on a GPU attention reads whole buckets, so that few shapes occur
 
 
@@ -14,15 +16,14 @@ class KVCache:
     The last entry of a slot takes what padding writes.
     """
 
-    def __init__(
-        self, num_layers: int, num_slots: int, max_length: int, kv_heads: int, head_dim: int, like: Tensor
-    ) -> None:
+    def __init__(self, weights: Described, num_slots: int, max_length: int) -> None:
         self.num_slots = num_slots
         self.max_length = max_length
-        shape = (num_slots, max_length + 1, 2 * kv_heads, head_dim)
-        self.layers = [torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(num_layers)]
-        self._columns = torch.arange(max_length, device=like.device)
-        self._bucket = LENGTH_BUCKET if like.is_cuda else 1
+        heads, device = weights.architecture, weights.device
+        shape = (num_slots, max_length + 1, 2 * heads.kv_heads, heads.head_dim)
+        self.layers = [torch.zeros(shape, dtype=weights.dtype, device=device) for _ in range(heads.num_layers)]
+        self._columns = torch.arange(max_length, device=device)
+        self._bucket = LENGTH_BUCKET if device.type == "cuda" else 1
 
     def columns(self, longest: int) -> Tensor:
         """Indices of the entries to read, when no row reads entries at or beyond `longest`."""
