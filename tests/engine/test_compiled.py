@@ -1,6 +1,8 @@
 """The compiled forward is the eager one, for every shape; its artefacts are kept by all that they depend on."""
 
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +33,7 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
     compile_forward(weights, 8, 64, tmp_path / "x.pt2")
     eager = LanguageModel(weights, 8, 64)
     loaded = load_forward(tmp_path / "x.pt2")
+    assert (loaded.architecture, loaded.dtype, loaded.device) == (weights.architecture, weights.dtype, CPU)
     compiled = LanguageModel(replace(loaded, step=in_company(loaded.step)), 8, 64)
     tokens = random_tokens(30)
     for parts in (
@@ -96,6 +99,27 @@ def test_an_artefact_is_missing_until_made_and_again_when_anything_changes(
     assert list(missing_artefacts(replace(settings, engine=other), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, compile="never")), tmp_path))
     assert not list(missing_artefacts(replace(settings, engine=replace(other, device="cuda")), tmp_path))
+
+
+def test_in_tiles_one_int8_forward_serves_every_number_of_tokens(checkpoint: Directory) -> None:
+    def quantized(dtype: str) -> list[bool]:
+        settings = replace(SETTINGS, dtype=dtype)
+        return [forward.quantized for forward in artefacts.compiled_forwards(checkpoint("llama"), settings)]
+
+    assert quantized("float32") == [False, True]
+    assert quantized("bfloat16") == ([True] if artefacts.has_tiles() else [False, True])
+
+
+@pytest.mark.parametrize(
+    "module, heavy",
+    [
+        ("cospec.engine.building", ("transformers", "torch._dynamo", "torch._inductor")),
+        ("cospec.engine.vocabulary", ("torch",)),
+    ],
+)
+def test_a_models_process_starts_without_what_takes_seconds_to_import(module: str, heavy: tuple[str, ...]) -> None:
+    look = f"import sys, {module}; sys.exit(', '.join(set(sys.modules) & set({heavy!r})) or None)"
+    subprocess.run([sys.executable, "-c", look], check=True)
 
 
 def test_artefacts_that_nobody_loads_are_dropped(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ SOURCES = (
     "kv_cache.py",
     "checkpoints.py",
     "compiling.py",
+    "compiled.py",
 )
 KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
 TILES = {"amx_tile", "amx_bf16", "amx_int8"}
