@@ -60,6 +60,11 @@ def has_tiles() -> bool:
     return set(_instruction_sets().split()) >= TILES and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
 
 
+def in_tiles(settings: ModelSettings) -> bool:
+    """Whether forwards that are compiled with these settings multiply in tiles."""
+    return has_tiles() and settings.dtype == "bfloat16"
+
+
 def wants_artefacts(engine: EngineSettings) -> bool:
     """On a GPU the eager forward serves."""
     on_gpu = engine.device == "cuda" or (engine.device == "auto" and Path("/dev/nvidiactl").exists())
@@ -92,7 +97,7 @@ def compiled_forwards(weights: Path, settings: ModelSettings) -> list[CompiledFo
     rounded = CompiledForward(stem.with_suffix(".int8.pt2"), weights, settings, quantized=True)
     if settings.quantize == "none":
         return [exact]
-    return [rounded] if has_tiles() and settings.dtype == "bfloat16" else [exact, rounded]
+    return [rounded] if in_tiles(settings) else [exact, rounded]
 
 
 def kernels() -> Artefact:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cospec.config import ModelSettings
-from cospec.engine.artefacts import compiled_forwards, has_tiles, kernels
+from cospec.engine.artefacts import compiled_forwards, in_tiles, kernels
 from cospec.engine.forward import Block, Step
 from cospec.engine.kernels import load_kernels
 from cospec.engine.quantized import MOST_TOKENS
@@ -46,7 +46,7 @@ def load_compiled(weights: Path, settings: ModelSettings) -> Compiled | None:
     forward, *few = [load_forward(forward.path) for forward in forwards]
     if few:
         return replace(forward, step=_by_size(few[0].step, forward.step))
-    return forward if has_tiles() else replace(forward, step=in_company(forward.step))
+    return forward if in_tiles(settings) else replace(forward, step=in_company(forward.step))
 
 
 def load_forward(path: Path) -> Compiled:

@@ -22,7 +22,7 @@ from cospec.engine.artefacts import (
     Artefact,
     CompiledForward,
     cache_directory,
-    has_tiles,
+    in_tiles,
     missing_artefacts,
     written_whole,
 )
@@ -60,17 +60,17 @@ def _compile_artefact(artefact: Artefact) -> None:
         disable_progress_bar()  # of loading: there is one of compiling
         settings = artefact.settings
         torch.set_num_threads(settings.num_threads)
-        loaded = load_with(settings, artefact.weights, torch.device("cpu"))
-        compile_forward(_shaped(loaded, artefact.quantized), settings.num_slots, settings.max_length, artefact.path)
+        compile_forward(_shaped_weights(artefact), settings.num_slots, settings.max_length, artefact.path)
     else:
         build_kernels(artefact.path)
 
 
-def _shaped(weights: Weights, quantized: bool) -> Weights:
-    """The matrices as this processor multiplies them best."""
-    if has_tiles() and weights.embedding.dtype == torch.bfloat16:
-        return tiled(weights, quantized)
-    return quantize(weights) if quantized else weights
+def _shaped_weights(artefact: CompiledForward) -> Weights:
+    """With the matrices as this processor multiplies them best."""
+    weights = load_with(artefact.settings, artefact.weights, torch.device("cpu"))
+    if in_tiles(artefact.settings):
+        return tiled(weights, artefact.quantized)
+    return quantize(weights) if artefact.quantized else weights
 
 
 def compile_forward(loaded: Weights, num_slots: int, max_length: int, path: Path) -> None:

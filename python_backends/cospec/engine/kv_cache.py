@@ -19,9 +19,9 @@ class KVCache:
     def __init__(self, weights: Described, num_slots: int, max_length: int) -> None:
         self.num_slots = num_slots
         self.max_length = max_length
-        heads, device = weights.architecture, weights.device
-        shape = (num_slots, max_length + 1, 2 * heads.kv_heads, heads.head_dim)
-        self.layers = [torch.zeros(shape, dtype=weights.dtype, device=device) for _ in range(heads.num_layers)]
+        model, device = weights.architecture, weights.device
+        shape = (num_slots, max_length + 1, 2 * model.kv_heads, model.head_dim)
+        self.layers = [torch.zeros(shape, dtype=weights.dtype, device=device) for _ in range(model.num_layers)]
         self._columns = torch.arange(max_length, device=device)
         self._bucket = LENGTH_BUCKET if device.type == "cuda" else 1
 

@@ -84,7 +84,7 @@ __m512 floats(const BFloat16* values, __mmask16 there) {
 __mmask16 lanes(int64_t count) { return count < 16 ? (1u << count) - 1 : 0xFFFF; }
 
 // As they are. Of the last line, what is beyond `width` is zero; `to` goes on two tiles a line.
-void lay(const BFloat16* from, int64_t width, char* to) {
+void write_inputs(const BFloat16* from, int64_t width, char* to) {
   for (int64_t done = 0; done < width; done += 32, to += 2 * TILE) {
     const __mmask32 there = width - done < 32 ? (1u << (width - done)) - 1 : ~0u;
     _mm512_storeu_epi16(to, _mm512_maskz_loadu_epi16(there, from + done));
@@ -92,7 +92,7 @@ void lay(const BFloat16* from, int64_t width, char* to) {
 }
 
 // Rounded to int8; the scale gives them back.
-float lay_rounded(const BFloat16* from, int64_t width, char* to) {
+float write_rounded_inputs(const BFloat16* from, int64_t width, char* to) {
   __m512 peaks = _mm512_setzero_ps();
   for (int64_t done = 0; done < width; done += 16)
     peaks = _mm512_max_ps(peaks, _mm512_abs_ps(floats(from + done, lanes(width - done))));
@@ -117,9 +117,9 @@ Tensor tiles_of(const Tensor& inputs, int64_t depth, float* scales) {
       const auto* from = inputs.const_data_ptr<BFloat16>() + token * width;
       char* to = static_cast<char*>(tiles.mutable_data_ptr()) + token / BAND * depth * 2 * TILE + token % BAND * LINE;
       if (scales)
-        scales[token] = lay_rounded(from, width, to);
+        scales[token] = write_rounded_inputs(from, width, to);
       else
-        lay(from, width, to);
+        write_inputs(from, width, to);
     }
   });
   return tiles;
@@ -146,30 +146,17 @@ void store_sums(char* sums) {
   _tile_stored(3, sums + 3 * TILE, 64);
 }
 
-template <bool rounded>
-void multiply_upper() {
-  if constexpr (rounded) {
-    _tile_dpbssd(0, 4, 6);
-    _tile_dpbssd(1, 4, 7);
-  } else {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-  }
-}
-
-template <bool rounded>
-void multiply_lower() {
-  if constexpr (rounded) {
-    _tile_dpbssd(2, 5, 6);
-    _tile_dpbssd(3, 5, 7);
-  } else {
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
-  }
-}
+// A macro, since the numbers of tiles are part of the instruction.
+#define MULTIPLY_TILES(sums, inputs, weights)   \
+  do {                                          \
+    if constexpr (rounded)                      \
+      _tile_dpbssd(sums, inputs, weights);      \
+    else                                        \
+      _tile_dpbf16ps(sums, inputs, weights);    \
+  } while (false)
 
 // Adds `steps` tiles' products to `sums`, or begins with them. `lines` cache lines of `next` are fetched a step.
-// With `lower` tokens or without: what a tile of one unused row costs is a fifth of a step.
+// Without `lower` tokens their tiles are left alone: even of one unused row they would make it a fifth slower.
 template <bool rounded>
 void multiply(const char* inputs, const char* weights, int64_t steps, const char* next, int64_t lines, char* sums,
               bool begins, bool lower) {
@@ -179,13 +166,17 @@ void multiply(const char* inputs, const char* weights, int64_t steps, const char
     _tile_loadd(6, weights, 64);
     _tile_loadd(7, weights + TILE, 64);
     _tile_loadd(4, inputs, 64);
-    multiply_upper<rounded>();
+    MULTIPLY_TILES(0, 4, 6);
+    MULTIPLY_TILES(1, 4, 7);
     if (!lower) continue;
     _tile_loadd(5, inputs + TILE, 64);
-    multiply_lower<rounded>();
+    MULTIPLY_TILES(2, 5, 6);
+    MULTIPLY_TILES(3, 5, 7);
   }
   store_sums(sums);
 }
+
+#undef MULTIPLY_TILES
 
 // Sums of 16 outputs of a token, as they are or scaled back.
 __m512 outputs_of(const Product& product, const char* sums, int64_t token, int64_t output, __mmask16 there) {
@@ -239,9 +230,10 @@ void multiply_panels(const Product& product, int64_t begin, int64_t end, Configu
 template <bool rounded>
 void multiply_all(const Product& product) {
   const int64_t group = std::max<int64_t>(1, KEPT / product.bands());  // of panels
+  const int64_t waiting = product.depth > CHUNK ? group * product.bands() : 1;
   at::parallel_for(0, product.panels(), 1, [&](int64_t begin, int64_t end) {
     Configured configured;
-    const auto sums = std::make_unique_for_overwrite<char[]>(group * product.bands() * 4 * TILE);
+    const auto sums = std::make_unique_for_overwrite<char[]>(waiting * 4 * TILE);
     for (int64_t first = begin; first < end; first += group)
       multiply_panels<rounded>(product, first, std::min(first + group, end), configured, sums.get());
   });
@@ -252,7 +244,7 @@ Tensor tiled_linear(const Tensor& inputs, const Tensor& weights, const std::opti
   TORCH_CHECK(inputs.scalar_type() == at::kBFloat16, "tiled_linear: inputs in bfloat16 only");
   const int64_t tokens = inputs.size(0), depth = weights.size(1);
   const Tensor outputs = at::empty({tokens, num_outputs}, inputs.options());
-  const auto token_scales = std::make_unique_for_overwrite<float[]>(tokens);
+  const auto token_scales = std::make_unique_for_overwrite<float[]>(scales ? tokens : 0);
   const Tensor tiles = tiles_of(inputs.contiguous(), depth, scales ? token_scales.get() : nullptr);
   const Product product{tokens,
                         num_outputs,
