@@ -1,5 +1,7 @@
 """Verifier and drafter engines: losslessness, sessions, and rows that cannot be served."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,20 @@ def test_several_tokens_a_call_are_those_of_several_calls(checkpoint: Directory,
     tokens = np.append(PROMPT, plain[:4]).astype(np.int32)
     [after] = verifier.verify([VerifyRow(1, together[0].committed_length, tokens[43:], NO_TREE, sampling, 5)])
     assert list(after.tokens) == plain[4:9]
+
+
+def test_a_call_for_several_tokens_ends_where_all_rows_end_their_text(checkpoint: Directory) -> None:
+    verifier = verifier_engine(checkpoint("llama"))
+    plain = generate(verifier, GREEDY, 9)
+    ends_early, model = plain.index(plain[3]) + 1, verifier._model
+    model.architecture = replace(model.architecture, end_tokens=(plain[3],))
+    [alone] = verifier.verify([VerifyRow(1, 0, PROMPT, NO_TREE, GREEDY, 9)])
+    assert list(alone.tokens) == plain[:ends_early] and alone.committed_length == len(PROMPT) + ends_early - 1
+    goes_on = VerifyRow(2, 0, PROMPT[:20], NO_TREE, GREEDY, 9)
+    together = verifier.verify([VerifyRow(3, 0, PROMPT, NO_TREE, GREEDY, 9), goes_on])
+    [other] = verifier.verify([replace(goes_on, session_id=4)])
+    assert together[1].tokens == other.tokens
+    assert len(together[0].tokens) == max(ends_early, len(other.tokens))
 
 
 def test_rows_together_get_what_each_gets_alone(checkpoint: Directory) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cospec.engine.blocks import Part, assemble, prefill
-from cospec.engine.decoding import by_row, decode
+from cospec.engine.decoding import Step, by_row, decode
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch, choose_tokens
 from cospec.engine.sessions import Session, SessionTable
@@ -88,7 +88,8 @@ class VerifierEngine:
         firsts = np.cumsum([0, *(len(part.choices) for part in parts)])[going_on]
         sampling = SamplingBatch.from_parameters([rows[index].sampling for index in going_on], self._model.device)
         lengths = [rows[index].num_tokens for index in going_on]
-        steps = decode(self._model, [parts[index] for index in going_on], logits[firsts], lengths, sampling)
+        plain = [parts[index] for index in going_on]
+        steps = decode(self._model, plain, logits[firsts], lengths, sampling, _AllEnd(self._model.end_tokens))
         tokens = torch.cat([step.tokens for step in steps])
         for index, row in zip(going_on, by_row(steps, tokens, len(going_on)), strict=True):
             choices[index] = row
@@ -99,6 +100,18 @@ class VerifierEngine:
             self._model.cache.move(session.slot, [part.first_node + node for node in path], part.first_node)
         session.length = part.first_node + len(tokens) - 1  # the last token is not read
         return VerifyResult(Status.OK, session.length, tuple(path), tuple(tokens))
+
+
+class _AllEnd:
+    """Whether every row that goes on has come to an end of text, behind which hardly anybody reads."""
+
+    def __init__(self, end_tokens: Sequence[int]) -> None:
+        self._end_tokens = set(end_tokens)
+        self._ended: set[int] = set()
+
+    def __call__(self, step: Step) -> bool:
+        self._ended |= {row for row, token in enumerate(step.tokens.tolist()) if token in self._end_tokens}
+        return self._ended.issuperset(range(len(step.tokens)))
 
 
 def match(tree: DraftTree, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
