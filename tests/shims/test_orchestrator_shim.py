@@ -12,7 +12,7 @@ from cospec.config import ServingSettings, Settings, drafter_model
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.callee import drafter_callee, verifier_callee
-from cospec.triton_io.orchestrator import Orchestrator
+from cospec.triton_io.orchestrator import ASK_EVERY, Orchestrator, Presence
 from scripted import ScriptedDrafter, ScriptedVerifier
 
 
@@ -165,6 +165,16 @@ def test_cancellation_frees_the_sessions(orchestrator: Orchestrator, verifier: S
     request.sender.cancelled = True
     serve(orchestrator, request)
     assert len(verifier.group_sizes) < 5
+
+
+def test_whether_a_caller_has_gone_is_not_asked_every_round() -> None:
+    now, sender = 10.0, pb_utils.ResponseSender()
+    presence = Presence(sender, lambda: now)
+    assert not presence.has_ended()
+    sender.cancelled = True
+    assert not presence.has_ended()
+    now += ASK_EVERY
+    assert presence.has_ended()
 
 
 def test_a_callee_answers_a_broken_call_beside_a_good_one(verifier: ScriptedVerifier) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import math
 import secrets
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+ASK_EVERY = 0.25  # seconds
 
 
 def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
@@ -47,6 +50,24 @@ def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
     from cospec.tracing import RoundTracing, make_provider
 
     return RoundTracing(make_provider(settings), time.monotonic)
+
+
+class Presence:
+    """Whether a caller is still there. To ask is a call to the server, which keeps the event loop waiting."""
+
+    def __init__(self, sender: "pb_utils.InferenceResponseSender", clock: Callable[[], float]) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._ask_at = -math.inf
+
+    def has_ended(self) -> bool:
+        """As of a moment ago."""
+        now = self._clock()
+        if now < self._ask_at:
+            return False
+        self._ask_at = now + ASK_EVERY
+        gone: bool = self._sender.is_cancelled()
+        return gone
 
 
 class Orchestrator:
@@ -165,13 +186,13 @@ class Orchestrator:
         self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"
     ) -> None:
         prefix = "" if fields.exclude_input_in_output else fields.text_input
-        num_sent = 0
+        num_sent, presence = 0, Presence(sender, time.monotonic)
         while not sequence.done:
             await sequence.progress.wait()
             sequence.progress.clear()
             if sequence.done:
                 break
-            sequence.cancelled = sender.is_cancelled()
+            sequence.cancelled = presence.has_ended()
             text = prefix + sequence.text.take() if fields.stream else ""
             if text:
                 sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent))
