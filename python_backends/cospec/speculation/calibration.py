@@ -4,6 +4,7 @@ Chance that the verifier chooses a node, its parent being accepted = sigmoid(slo
 confidences of several drafters cannot be compared: the over-confident one would always win.
 """
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class Calibrator:
 
     def chances(self, margins: NDArray[Any]) -> Floats:
         """[nodes], of margins [nodes] in nats."""
-        return self._chances(_features(margins))
+        chances: Floats = 1 / (1 + np.exp(-(self.slope * _bounded(margins) + self.intercept)))
+        return chances
 
     def stop_rule(self, below: float) -> StopRule:
         """For the drafter itself, which then knows what its margins mean."""
@@ -42,29 +44,24 @@ class Calibrator:
 
     def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
         """Nodes whose parents were accepted, and whether the verifier chose them."""
-        features = _features(margins)
-        chances = self._chances(features)
+        features, chances = np.ones((len(margins), 2)), self.chances(margins)
+        features[:, 0] = _bounded(margins)
         variances = chances * (1 - chances)
         self._curvature *= np.exp(-len(hits) / MEMORY)
         self._curvature += (features * variances[:, None]).T @ features
         self._weights = self._weights + np.linalg.solve(self._curvature, features.T @ (hits - chances))
         self._weights[0] = max(self._weights[0], 0.0)  # a greater lead never makes a token less probable
 
-    def _chances(self, features: Floats) -> Floats:
-        chances: Floats = 1 / (1 + np.exp(-features @ self._weights))
-        return chances
 
-
-def _features(margins: NDArray[Any]) -> Floats:
-    bounded = np.clip(np.asarray(margins, dtype=np.float64), -MOST_NATS, MOST_NATS)
-    return np.stack([bounded, np.ones_like(bounded)], axis=1)
+def _bounded(margins: NDArray[Any]) -> Floats:
+    return np.minimum(np.maximum(margins, -MOST_NATS), MOST_NATS)
 
 
 class Calibration:
     """A calibrator per drafter, and per kind of sampling: below a temperature margins are those of noisy scores."""
 
     def __init__(self) -> None:
-        self._calibrators: dict[tuple[str, bool], Calibrator] = {}
+        self._calibrators: defaultdict[tuple[str, bool], Calibrator] = defaultdict(Calibrator)
 
     def of(self, drafter: str, greedy: bool) -> Calibrator:
-        return self._calibrators.setdefault((drafter, greedy), Calibrator())
+        return self._calibrators[drafter, greedy]

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-ASK_EVERY = 0.25  # seconds
+ASK_EVERY = 0.5  # seconds
 
 
 def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
