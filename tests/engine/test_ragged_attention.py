@@ -67,8 +67,10 @@ def test_rows_of_every_length_attend_as_the_formula_says(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_short_types_are_added_up_in_float32(dtype: torch.dtype) -> None:
-    case = Case(ROWS[:1] + ROWS[2:4], 4, 2, 64)  # none wide enough for PyTorch's own
+@pytest.mark.parametrize(("heads", "kv_heads", "dim"), [(4, 2, 64), (6, 1, 64), (3, 1, 128)])
+def test_short_types_are_added_up_in_float32(heads: int, kv_heads: int, dim: int, dtype: torch.dtype) -> None:
+    rows = (*ROWS[:1], *ROWS[2:4], (SLOTS - 1, LENGTH - 7, 7))  # none wide enough for PyTorch's own
+    case = Case(rows, heads, kv_heads, dim)
     expected = case.formula(dtype)
     torch.testing.assert_close(case.run(dtype).double(), expected.to(dtype).double(), atol=1e-3, rtol=2**-7)
 

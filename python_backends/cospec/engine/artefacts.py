@@ -25,7 +25,7 @@ SOURCES = (
     "compiling.py",
     "compiled.py",
 )
-KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp")
+KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp", "tiles.h")
 TILES = {"amx_tile", "amx_bf16", "amx_int8"}
 ASK_FOR_TILES = (158, 0x1023, 18)  # arch_prctl on x86-64, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 PIECE = 2**22  # bytes read at once

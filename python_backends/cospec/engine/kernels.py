@@ -8,8 +8,8 @@ import torch
 from cospec.engine import perturb, ragged_attention, tiled_linear
 from cospec.engine.artefacts import KERNEL_SOURCES, compiler, has_tiles, kernels, written_whole
 
-# Named, lest a compiler that knows none leave them out in silence.
-TILE_FLAGS = ("-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")
+# Named, lest a compiler that knows none leave them out in silence; and Linux may withhold what the processor has.
+TILE_FLAGS = ("-DCOSPEC_TILES", "-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 OPERATORS = (ragged_attention.NAME, perturb.NAME, tiled_linear.NAME)
 
@@ -42,7 +42,7 @@ def _command(output: Path) -> list[str]:
         *(TILE_FLAGS if has_tiles() else ()),
         *(f"-DCPU_CAPABILITY{joint}{capability}" for joint in "=_"),
         *(f"-I{directory}" for directory in include_paths()),
-        *(str(Path(__file__).with_name(name)) for name in KERNEL_SOURCES),
+        *(str(Path(__file__).with_name(name)) for name in KERNEL_SOURCES if name.endswith(".cpp")),
         *(f"-L{directory}" for directory in library_paths()),
         *("-ltorch_cpu", "-lc10", "-o", str(output)),
     ]

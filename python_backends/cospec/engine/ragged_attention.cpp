@@ -17,17 +17,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
+#include "tiles.h"
+
 namespace {
+
+using namespace cospec;
 
 using at::Tensor;
 using Floats = at::vec::Vectorized<float>;
 
 constexpr int64_t LANES = Floats::size();
-constexpr int64_t TILE = 4;       // query vectors that share a pass over keys and values
+constexpr int64_t PASS = 16;      // query vectors that share a row's entries while these are at hand
+constexpr int64_t FEW = 4;        // ... that registers have room for
 constexpr int64_t AHEAD = 16;     // entries: entries of one head lie too far apart for the processor to foresee
-constexpr int64_t LINE = 64;      // bytes of a cache line
 constexpr int64_t WIDE = 128;     // tokens of a row from which matrix products, PyTorch's own, are faster
 constexpr float UNSEEN = -1e30f;
 
@@ -36,8 +42,8 @@ struct Row {
   int64_t slot, start, first, count, end;
 };
 
-// One KV head and at most TILE of the query vectors that read it.
-struct Tile {
+// One KV head and at most PASS of the query vectors that read it.
+struct Task {
   int64_t row, head, first, count;
 };
 
@@ -83,6 +89,22 @@ inline float greatest(const Floats& values) {
   return at::vec::vec_reduce_all<float>(greater, values);
 }
 
+inline float scale_of(int64_t dim) { return 1.0f / std::sqrt(static_cast<float>(dim)); }
+
+// Calls `run` with the first of every FEW of `count` query vectors, and with how many to work on, which the compiler
+// is to know: of an odd few the last ones are not wanted.
+template <typename Run>
+void by_few(int64_t count, const Run& run) {
+  for (int64_t first = 0; first < count; first += FEW) {
+    if (count - first == 1)
+      run(first, std::integral_constant<int64_t, 1>());
+    else if (count - first == 2)
+      run(first, std::integral_constant<int64_t, 2>());
+    else
+      run(first, std::integral_constant<int64_t, FEW>());
+  }
+}
+
 template <typename scalar, int64_t PARTS>
 inline void load_entry(const Entries<scalar>& entries, int64_t index, Floats (&parts)[PARTS]) {
   const auto* ahead = reinterpret_cast<const char*>(entries[index + AHEAD]);
@@ -91,21 +113,79 @@ inline void load_entry(const Entries<scalar>& entries, int64_t index, Floats (&p
   for (int64_t part = 0; part < PARTS; ++part) parts[part] = load(entries[index] + part * LANES);
 }
 
-// scores[q][entry] = query q · key
+// scores[q][entry] = scaled query q · key
 template <typename scalar, int64_t PARTS, int64_t QUERIES>
-void score(const float (*queries)[PARTS * LANES], const Entries<scalar>& keys, int64_t end, float* scores,
-           int64_t room) {
+void score_few(const Query<scalar>* queries, const Entries<scalar>& keys, int64_t end, float* scores, int64_t room) {
+  constexpr int64_t DIM = PARTS * LANES;
+  float scaled[QUERIES][DIM];
+  for (int64_t q = 0; q < QUERIES; ++q)
+    for (int64_t d = 0; d < DIM; ++d) scaled[q][d] = static_cast<float>(queries[q].from[d]) * scale_of(DIM);
   for (int64_t entry = 0; entry < end; ++entry) {
     Floats key[PARTS];
     load_entry(keys, entry, key);
     for (int64_t q = 0; q < QUERIES; ++q) {
-      Floats products = load(queries[q]) * key[0];
+      Floats products = load(scaled[q]) * key[0];
       for (int64_t part = 1; part < PARTS; ++part)
-        products = at::vec::fmadd(load(queries[q] + part * LANES), key[part], products);
+        products = at::vec::fmadd(load(scaled[q] + part * LANES), key[part], products);
       scores[q * room + entry] = total(products);
     }
   }
 }
+
+template <int64_t DIM, typename scalar>
+void score(const Query<scalar>* queries, int64_t count, const Entries<scalar>& keys, int64_t end, float* scores,
+           int64_t room) {
+  by_few(count, [&](int64_t first, auto few) {
+    score_few<scalar, DIM / LANES, few()>(queries + first, keys, end, scores + first * room, room);
+  });
+}
+
+#if defined(COSPEC_TILES)
+
+constexpr int64_t BLOCK = 32;  // dimensions of a head that a tile holds
+
+// The first `count` query vectors as tiles hold them: [blocks, pairs of dimensions, query vectors].
+template <int64_t DIM>
+void pack(const Query<c10::BFloat16>* queries, int64_t count, uint32_t (&packed)[DIM / BLOCK][SIDE][PASS]) {
+  for (int64_t q = 0; q < count; ++q) {
+    uint32_t pairs[DIM / 2];
+    std::memcpy(pairs, queries[q].from, sizeof(pairs));
+    for (int64_t pair = 0; pair < DIM / 2; ++pair) packed[pair / SIDE][pair % SIDE][q] = pairs[pair];
+  }
+}
+
+// ... by SIDE keys and PASS query vectors at a time. Every score is summed alike, however many are wanted.
+template <int64_t DIM>
+void score(const Query<c10::BFloat16>* queries, int64_t count, const Entries<c10::BFloat16>& keys, int64_t end,
+           float* scores, int64_t room) {
+  alignas(LINE) uint32_t packed[DIM / BLOCK][SIDE][PASS];
+  alignas(LINE) c10::BFloat16 last[SIDE][DIM];
+  alignas(LINE) float products[SIDE][PASS];
+  pack<DIM>(queries, count, packed);
+  const __m512i lines = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                           _mm512_set1_epi32(PASS));
+  for (int64_t first = 0; first < end; first += SIDE) {
+    Entries<c10::BFloat16> few{keys[first], keys.stride};
+    if (end - first < SIDE) {  // behind the last key the memory may be somebody else's
+      for (int64_t entry = first; entry < end; ++entry) std::memcpy(last[entry - first], keys[entry], sizeof(last[0]));
+      few = {last[0], DIM};
+    }
+    for (int64_t entry = 0; entry < SIDE; ++entry)
+      for (int64_t dim = 0; dim < DIM; dim += BLOCK) __builtin_prefetch(few[entry + SIDE] + dim);
+    _tile_zero(0);
+    for (int64_t block = 0; block < DIM / BLOCK; ++block) {
+      _tile_loadd(4, few.base + block * BLOCK, few.stride * sizeof(c10::BFloat16));
+      _tile_loadd(6, packed[block], LINE);
+      _tile_dpbf16ps(0, 4, 6);
+    }
+    _tile_stored(0, products, LINE);
+    for (int64_t q = 0; q < count; ++q)
+      _mm512_storeu_ps(scores + q * room + first,
+                       _mm512_mul_ps(_mm512_i32gather_ps(lines, products[0] + q, 4), _mm512_set1_ps(scale_of(DIM))));
+  }
+}
+
+#endif
 
 template <typename scalar>
 void hide(const Query<scalar>& query, int64_t start, int64_t end, float* scores) {
@@ -146,23 +226,27 @@ void mix(const float* weights, int64_t room, const Entries<scalar>& values, int6
     for (int64_t part = 0; part < PARTS; ++part) sums[q][part].store(mixed[q] + part * LANES);
 }
 
-// `queries`: QUERIES of them, of which the first `count` are wanted. `scores`: QUERIES * room floats of scratch.
 template <typename scalar, int64_t DIM, int64_t QUERIES>
+void attend_few(const Query<scalar>* queries, int64_t count, const float* weights, int64_t room,
+                const Entries<scalar>& values, int64_t end) {
+  float mixed[QUERIES][DIM], totals[QUERIES];
+  mix<scalar, DIM / LANES, QUERIES>(weights, room, values, end, mixed, totals);
+  for (int64_t q = 0; q < std::min(count, QUERIES); ++q)
+    for (int64_t d = 0; d < DIM; ++d) queries[q].to[d] = static_cast<scalar>(mixed[q][d] / totals[q]);
+}
+
+// `scores`: PASS * room floats of scratch.
+template <typename scalar, int64_t DIM>
 void attend(const Query<scalar>* queries, int64_t count, const Entries<scalar>& keys, const Entries<scalar>& values,
             const Row& row, float* scores, int64_t room) {
-  constexpr int64_t PARTS = DIM / LANES;
-  const float scale = 1.0f / std::sqrt(static_cast<float>(DIM));
-  float scaled[QUERIES][DIM], mixed[QUERIES][DIM], totals[QUERIES];
-  for (int64_t q = 0; q < QUERIES; ++q)
-    for (int64_t d = 0; d < DIM; ++d) scaled[q][d] = static_cast<float>(queries[q].from[d]) * scale;
-  score<scalar, PARTS, QUERIES>(scaled, keys, row.end, scores, room);
-  for (int64_t q = 0; q < QUERIES; ++q) {
+  score<DIM>(queries, count, keys, row.end, scores, room);
+  for (int64_t q = 0; q < count; ++q) {
     hide(queries[q], row.start, row.end, scores + q * room);
     weigh(scores + q * room, row.end);
   }
-  mix<scalar, PARTS, QUERIES>(scores, room, values, row.end, mixed, totals);
-  for (int64_t q = 0; q < count; ++q)
-    for (int64_t d = 0; d < DIM; ++d) queries[q].to[d] = static_cast<scalar>(mixed[q][d] / totals[q]);
+  by_few(count, [&](int64_t first, auto few) {
+    attend_few<scalar, DIM, few()>(queries + first, count - first, scores + first * room, room, values, row.end);
+  });
 }
 
 // What the operator is given (ragged_attention.py), and what it makes.
@@ -192,27 +276,27 @@ std::vector<Row> rows_of(const Call& call) {
   return rows;
 }
 
-std::vector<Tile> tiles_of(const Call& call) {
-  std::vector<Tile> tiles;
+std::vector<Task> tasks_of(const Call& call) {
+  std::vector<Task> tasks;
   for (int64_t row = 0; row < static_cast<int64_t>(call.rows.size()); ++row) {
     const int64_t queries = call.rows[row].count * call.group();
     for (int64_t head = 0; call.rows[row].count < WIDE && head < call.kv_heads(); ++head)
-      for (int64_t first = 0; first < queries; first += TILE)
-        tiles.push_back({row, head, first, std::min(TILE, queries - first)});
+      for (int64_t first = 0; first < queries; first += PASS)
+        tasks.push_back({row, head, first, std::min(PASS, queries - first)});
   }
-  return tiles;
+  return tasks;
 }
 
-// The query vectors of `tile`; what is left of TILE repeats the last.
+// The query vectors of `task`; what is left of FEW repeats the last.
 template <typename scalar>
-void queries_of(const Call& call, const Tile& tile, Query<scalar>* queries) {
-  const Row& row = call.rows[tile.row];
+void queries_of(const Call& call, const Task& task, Query<scalar>* queries) {
+  const Row& row = call.rows[task.row];
   const auto* from = call.queries.const_data_ptr<scalar>();
-  const auto* relatives = call.relatives.const_data_ptr<bool>() + tile.row * call.relatives.stride(0);
-  for (int64_t q = 0; q < TILE; ++q) {
-    const int64_t index = tile.first + std::min(q, tile.count - 1);
+  const auto* relatives = call.relatives.const_data_ptr<bool>() + task.row * call.relatives.stride(0);
+  for (int64_t q = 0; q < (task.count + FEW - 1) / FEW * FEW; ++q) {
+    const int64_t index = task.first + std::min(q, task.count - 1);
     const int64_t token = row.first + index / call.group();
-    const int64_t head = tile.head * call.group() + index % call.group();
+    const int64_t head = task.head * call.group() + index % call.group();
     const int64_t position = call.positions.const_data_ptr<int64_t>()[token];
     const int64_t column = call.places.const_data_ptr<int64_t>()[token] % call.width();
     queries[q] = {from + token * call.queries.stride(0) + head * call.queries.stride(1),
@@ -224,24 +308,23 @@ void queries_of(const Call& call, const Tile& tile, Query<scalar>* queries) {
 
 template <typename scalar, int64_t DIM>
 void attend_narrow(const Call& call) {
-  const auto tiles = tiles_of(call);
+  const auto tasks = tasks_of(call);
   int64_t longest = 0;
   for (const Row& row : call.rows) longest = std::max(longest, row.end);
-  const int64_t room = (longest + LANES - 1) / LANES * LANES, stride = call.cache.stride(1);
-  at::parallel_for(0, static_cast<int64_t>(tiles.size()), 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> scores(TILE * room);
-    Query<scalar> queries[TILE];
+  const int64_t room = (longest + SIDE - 1) / SIDE * SIDE, stride = call.cache.stride(1);
+  at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+    Configured tiles;
+    tiles.for_tokens(2 * PASS);
+    std::vector<float> scores(PASS * room);
+    Query<scalar> queries[PASS];
     for (int64_t index = begin; index < end; ++index) {
-      const Tile& tile = tiles[index];
-      const Row& row = call.rows[tile.row];
+      const Task& task = tasks[index];
+      const Row& row = call.rows[task.row];
       const auto* slot = call.cache.const_data_ptr<scalar>() + row.slot * call.cache.stride(0);
-      const Entries<scalar> keys{slot + tile.head * DIM, stride};
-      const Entries<scalar> values{slot + (call.kv_heads() + tile.head) * DIM, stride};
-      queries_of(call, tile, queries);
-      const auto run = tile.count == 1   ? attend<scalar, DIM, 1>
-                       : tile.count == 2 ? attend<scalar, DIM, 2>
-                                         : attend<scalar, DIM, TILE>;
-      run(queries, tile.count, keys, values, row, scores.data(), room);
+      const Entries<scalar> keys{slot + task.head * DIM, stride};
+      const Entries<scalar> values{slot + (call.kv_heads() + task.head) * DIM, stride};
+      queries_of(call, task, queries);
+      attend<scalar, DIM>(queries, task.count, keys, values, row, scores.data(), room);
     }
   });
 }

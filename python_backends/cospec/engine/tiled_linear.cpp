@@ -7,60 +7,29 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <immintrin.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <memory>
 #include <optional>
 
+#include "tiles.h"
+
 namespace {
 
 using at::Tensor;
 using c10::BFloat16;
 
-#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
+#if defined(COSPEC_TILES)
 
-constexpr int64_t SIDE = 16;              // rows of a tile, and outputs
-constexpr int64_t LINE = 64;              // bytes of its row, and of a cache line
-constexpr int64_t TILE = SIDE * LINE;     // bytes of a tile
+using namespace cospec;
+
 constexpr int64_t BAND = 2 * SIDE;        // tokens that are multiplied at once
 constexpr int64_t PANEL = 2 * SIDE;       // outputs that are
 constexpr int64_t CHUNK = 48;             // tiles along the inputs whose activations stay in the second cache
 constexpr int64_t KEPT = 64;              // sums of panels and bands, 4 KiB each, that wait for the next chunk
 constexpr float LARGEST = 127;            // of int8
 constexpr float SMALLEST = 1e-30;         // peak of a token's inputs that is told from zero
-
-// Tiles 0-3: sums of [upper, lower tokens] x [left, right outputs]. 4, 5: tokens. 6, 7: weights.
-struct alignas(64) Configuration {
-  uint8_t palette = 1, first_row = 0, reserved[14] = {};
-  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {};
-
-  Configuration() = default;
-  explicit Configuration(int64_t tokens) {
-    const auto upper = static_cast<uint8_t>(std::min(tokens, SIDE));
-    const auto lower = static_cast<uint8_t>(std::clamp<int64_t>(tokens - SIDE, 1, SIDE));
-    const uint8_t of_tiles[] = {upper, upper, lower, lower, upper, lower, SIDE, SIDE};
-    std::copy(std::begin(of_tiles), std::end(of_tiles), rows);
-  }
-};
-
-// What oneDNN had configured for this thread is put back: it remembers, and does not look.
-struct Configured {
-  Configuration before;
-  int64_t tokens = 0;
-
-  Configured() { _tile_storeconfig(&before); }
-  ~Configured() { _tile_loadconfig(&before); }
-
-  void for_tokens(int64_t wanted) {
-    if (wanted == tokens) return;
-    const Configuration configuration(wanted);
-    _tile_loadconfig(&configuration);
-    tokens = wanted;
-  }
-};
 
 // Inputs [bands, depth, 2, SIDE, LINE] and weights [panels, depth, 2, SIDE, LINE] in bytes, outputs [tokens, outputs].
 struct Product {
