@@ -23,6 +23,15 @@ def test_luck_and_bad_luck_even_out() -> None:
     assert record.factor(1) == pytest.approx(1.0, abs=0.1)
 
 
+def test_rounds_that_take_long_count_for_as_much_as_they_bring() -> None:
+    """1 token in 8 ms and 9 in 14 are 10 in 22, and not the mean of two rates."""
+    record, promised = TrackRecord(), 10 / 0.022
+    for _ in range(100):
+        record.observe(1, 0.008 * promised, 1.0)
+        record.observe(1, 0.014 * promised, 9.0)
+    assert record.factor(1) == pytest.approx(1.0, abs=0.05)
+
+
 def test_an_old_record_is_forgotten_where_nobody_drafts() -> None:
     record = TrackRecord()
     for _ in range(20):

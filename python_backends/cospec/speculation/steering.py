@@ -64,11 +64,11 @@ class Steering:
         self._controllers = make_controllers(settings.speculation)
         self._num_drafters = num_drafters
         self._clock = clock
-        self._drafted, self._plain = TrackRecord(), TrackRecord(unproven=4.0)
+        self._drafted, self._plain = TrackRecord(), TrackRecord(unproven=16.0)
         self.lead = 0.0  # seconds from a session to the first token, lately
         self._plain_rounds = LATELY  # on end
         self._drafters_each = 1.0  # models that draft for one sequence, lately
-        self._hurry = 1.0  # seconds a token of a sequence, to those of plain decoding alone, lately
+        self._gained, self._instead = 1.0, 1.0  # tokens, lately, and those of plain decoding alone in that time
         self.latest_seconds = 0.0  # of a round
 
     def choose_group(self, ready: Rows[Sequence], share: int) -> list[int]:
@@ -178,13 +178,13 @@ class Steering:
     def _observe_pace(self, facts: Facts) -> None:
         if facts.decoding and facts.tokens:
             seconds = facts.drafting + facts.verifying + self.costs.between_seconds(facts.work.rows)
-            pace = seconds * facts.decoding / facts.tokens
-            found = pace / self._plain_pace(facts.work.rows)
-            self._hurry += (1 - PACE_MEMORY) * (found - self._hurry)
+            instead = seconds * facts.decoding / self._plain_pace(facts.work.rows)
+            self._gained = PACE_MEMORY * self._gained + facts.tokens
+            self._instead = PACE_MEMORY * self._instead + instead
 
     def _pace(self, rows: int) -> float:
         """Seconds a token of each of so many sequences, as rounds have lately been."""
-        return self._hurry * self._plain_pace(rows)
+        return self._instead / self._gained * self._plain_pace(rows)
 
     def _plain_pace(self, rows: int) -> float:
         steps = self._settings.serving.plain_tokens_per_call
@@ -197,11 +197,11 @@ class Steering:
             alone = replace(work, rows=max(1, facts.decoding), tokens=work.tokens - facts.prompts)
             beside = self.costs.verify_seconds(work) - self.costs.verify_seconds(alone)
             spent = facts.drafting + facts.verifying - beside + between
-            self._drafted.observe(work.rows, facts.promised, facts.tokens / max(spent, 1e-6))
+            self._drafted.observe(work.rows, facts.promised * max(spent, 0.0), facts.tokens)
             self._plain.forget(work.rows)
         elif facts.drafted is None:
-            promised = self.costs.verify_seconds(work) + between
-            self._plain.observe(work.rows, 1 / promised, 1 / (facts.verifying + between))
+            promised = facts.tokens / (self.costs.verify_seconds(work) + between)
+            self._plain.observe(work.rows, promised * (facts.verifying + between), facts.tokens)
             self._drafted.forget(work.rows)
 
     def predicted(self, work: VerifyWork, drafted: DraftWork | None) -> float:

@@ -9,15 +9,15 @@ MEMORY = 0.95  # of earlier rounds of a kind, a round of it later
 FADING = 0.998  # ... a round of the other kind later
 STALE, STALE_AT_FIRST = 40, 8  # rounds of the other kind
 KNOWN = 8  # rounds after which it is no longer the first
-UNPROVEN = 24.0  # rounds of one sequence that the belief in promises counts
-MOST = 3.0  # times the promise that one round may count
+UNPROVEN = 100.0  # tokens that the belief in promises counts
+MOST = 3.0  # times what was promised that one round may bring
 
 
 class TrackRecord:
     def __init__(self, unproven: float = UNPROVEN) -> None:
-        """`unproven`: rounds of one sequence that the belief in promises counts."""
+        """`unproven`: tokens that the belief in promises counts."""
         self._unproven = unproven
-        self._rounds: dict[int, float] = {}
+        self._promised: dict[int, float] = {}
         self._kept: dict[int, float] = {}
         self._ago: dict[int, int] = {}
         self._seen: dict[int, int] = {}
@@ -25,15 +25,18 @@ class TrackRecord:
     def factor(self, rows: int) -> float:
         """What came true of a promised token per second."""
         size = _size(rows)
-        return (self._unproven + self._kept.get(size, 0.0)) / (self._unproven + self._rounds.get(size, 0.0))
+        return (self._unproven + self._kept.get(size, 0.0)) / (self._unproven + self._promised.get(size, 0.0))
 
     def observe(self, rows: int, promised: float, found: float) -> None:
-        """Tokens per second."""
+        """Tokens: those promised for as long as the round took, and those that it brought.
+
+        Long rounds bring many, so that a mean of rates, a round each, would belittle them all.
+        """
         size = _size(rows)
         self._ago[size] = 0
         self._seen[size] = self._seen.get(size, 0) + 1
-        self._rounds[size] = MEMORY * self._rounds.get(size, 0.0) + rows
-        self._kept[size] = MEMORY * self._kept.get(size, 0.0) + rows * min(found / promised, MOST)
+        self._promised[size] = MEMORY * self._promised.get(size, 0.0) + promised
+        self._kept[size] = MEMORY * self._kept.get(size, 0.0) + min(found, MOST * promised)
 
     def is_stale(self, rows: int) -> bool:
         """Whether nothing has been observed for long."""
@@ -44,7 +47,7 @@ class TrackRecord:
         """A round of the other kind."""
         size = _size(rows)
         self._ago[size] = self._ago.get(size, 0) + 1
-        self._rounds[size] = FADING * self._rounds.get(size, 0.0)
+        self._promised[size] = FADING * self._promised.get(size, 0.0)
         self._kept[size] = FADING * self._kept.get(size, 0.0)
 
 
