@@ -2,7 +2,7 @@
 //
 // PyTorch's own wants rows of one length whose entries lie side by side: padding every row to the longest, and copying
 // the cache, cost several times what attention itself does. Here every row is read where it lies, as far as it goes,
-// and in float32, so that a token's attention is the same whatever shares its batch.
+// and summed in float32 in one order, so that a token's attention is the same whatever shares its batch.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -154,7 +155,7 @@ void pack(const Query<c10::BFloat16>* queries, int64_t count, uint32_t (&packed)
   }
 }
 
-// ... by SIDE keys and PASS query vectors at a time. Every score is summed alike, however many are wanted.
+// The same by tiles: SIDE keys and PASS query vectors at a time. A score is summed alike however many are wanted.
 template <int64_t DIM>
 void score(const Query<c10::BFloat16>* queries, int64_t count, const Entries<c10::BFloat16>& keys, int64_t end,
            float* scores, int64_t room) {
@@ -162,8 +163,8 @@ void score(const Query<c10::BFloat16>* queries, int64_t count, const Entries<c10
   alignas(LINE) c10::BFloat16 last[SIDE][DIM];
   alignas(LINE) float products[SIDE][PASS];
   pack<DIM>(queries, count, packed);
-  const __m512i lines = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                                           _mm512_set1_epi32(PASS));
+  const __m512i column = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                            _mm512_set1_epi32(PASS));
   for (int64_t first = 0; first < end; first += SIDE) {
     Entries<c10::BFloat16> few{keys[first], keys.stride};
     if (end - first < SIDE) {  // behind the last key the memory may be somebody else's
@@ -181,7 +182,7 @@ void score(const Query<c10::BFloat16>* queries, int64_t count, const Entries<c10
     _tile_stored(0, products, LINE);
     for (int64_t q = 0; q < count; ++q)
       _mm512_storeu_ps(scores + q * room + first,
-                       _mm512_mul_ps(_mm512_i32gather_ps(lines, products[0] + q, 4), _mm512_set1_ps(scale_of(DIM))));
+                       _mm512_mul_ps(_mm512_i32gather_ps(column, products[0] + q, 4), _mm512_set1_ps(scale_of(DIM))));
   }
 }
 
@@ -315,7 +316,7 @@ void attend_narrow(const Call& call) {
   at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
     Configured tiles;
     tiles.for_tokens(2 * PASS);
-    std::vector<float> scores(PASS * room);
+    const auto scores = std::make_unique_for_overwrite<float[]>(PASS * room);
     Query<scalar> queries[PASS];
     for (int64_t index = begin; index < end; ++index) {
       const Task& task = tasks[index];
@@ -324,7 +325,7 @@ void attend_narrow(const Call& call) {
       const Entries<scalar> keys{slot + task.head * DIM, stride};
       const Entries<scalar> values{slot + (call.kv_heads() + task.head) * DIM, stride};
       queries_of(call, task, queries);
-      attend<scalar, DIM>(queries, task.count, keys, values, row, scores.data(), room);
+      attend<scalar, DIM>(queries, task.count, keys, values, row, scores.get(), room);
     }
   });
 }

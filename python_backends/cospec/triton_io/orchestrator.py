@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-ASK_EVERY = 0.5  # seconds
+ASK_EVERY = 0.25  # seconds
 
 
 def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
@@ -59,15 +59,15 @@ class Presence:
         self._sender = sender
         self._clock = clock
         self._ask_at = -math.inf
+        self._ended = False
 
     def has_ended(self) -> bool:
         """As of a moment ago."""
         now = self._clock()
-        if now < self._ask_at:
-            return False
-        self._ask_at = now + ASK_EVERY
-        gone: bool = self._sender.is_cancelled()
-        return gone
+        if not self._ended and now >= self._ask_at:
+            self._ask_at = now + ASK_EVERY
+            self._ended = self._sender.is_cancelled()
+        return self._ended
 
 
 class Orchestrator:
