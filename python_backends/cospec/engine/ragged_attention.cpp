@@ -32,7 +32,7 @@ using at::Tensor;
 using Floats = at::vec::Vectorized<float>;
 
 constexpr int64_t LANES = Floats::size();
-constexpr int64_t PASS = 16;      // query vectors that share a row's entries while these are at hand
+constexpr int64_t PASS = SIDE;    // query vectors that share a row's entries while these are at hand
 constexpr int64_t FEW = 4;        // ... that registers have room for
 constexpr int64_t AHEAD = 16;     // entries: entries of one head lie too far apart for the processor to foresee
 constexpr int64_t WIDE = 128;     // tokens of a row from which matrix products, PyTorch's own, are faster
@@ -143,11 +143,11 @@ void score(const Query<scalar>* queries, int64_t count, const Entries<scalar>& k
 
 #if defined(COSPEC_TILES)
 
-constexpr int64_t BLOCK = 32;  // dimensions of a head that a tile holds
+constexpr int64_t WIDTH = 32;  // dimensions of a head that a tile holds
 
-// The first `count` query vectors as tiles hold them: [blocks, pairs of dimensions, query vectors].
+// The first `count` query vectors as tiles hold them: [parts, pairs of dimensions, query vectors].
 template <int64_t DIM>
-void pack(const Query<c10::BFloat16>* queries, int64_t count, uint32_t (&packed)[DIM / BLOCK][SIDE][PASS]) {
+void pack(const Query<c10::BFloat16>* queries, int64_t count, uint32_t (&packed)[DIM / WIDTH][SIDE][PASS]) {
   for (int64_t q = 0; q < count; ++q) {
     uint32_t pairs[DIM / 2];
     std::memcpy(pairs, queries[q].from, sizeof(pairs));
@@ -159,24 +159,24 @@ void pack(const Query<c10::BFloat16>* queries, int64_t count, uint32_t (&packed)
 template <int64_t DIM>
 void score(const Query<c10::BFloat16>* queries, int64_t count, const Entries<c10::BFloat16>& keys, int64_t end,
            float* scores, int64_t room) {
-  alignas(LINE) uint32_t packed[DIM / BLOCK][SIDE][PASS];
+  alignas(LINE) uint32_t packed[DIM / WIDTH][SIDE][PASS];
   alignas(LINE) c10::BFloat16 last[SIDE][DIM];
   alignas(LINE) float products[SIDE][PASS];
   pack<DIM>(queries, count, packed);
-  const __m512i column = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                                            _mm512_set1_epi32(PASS));
+  const __m512i column =  // of `products`, in floats
+      _mm512_setr_epi32(0, 16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240);
   for (int64_t first = 0; first < end; first += SIDE) {
-    Entries<c10::BFloat16> few{keys[first], keys.stride};
+    Entries<c10::BFloat16> block{keys[first], keys.stride};
     if (end - first < SIDE) {  // behind the last key the memory may be somebody else's
       for (int64_t entry = first; entry < end; ++entry) std::memcpy(last[entry - first], keys[entry], sizeof(last[0]));
-      few = {last[0], DIM};
+      block = {last[0], DIM};
     }
     for (int64_t entry = 0; entry < SIDE; ++entry)
-      for (int64_t dim = 0; dim < DIM; dim += BLOCK) __builtin_prefetch(few[entry + SIDE] + dim);
+      for (int64_t dim = 0; dim < DIM; dim += WIDTH) __builtin_prefetch(block[entry + SIDE] + dim);
     _tile_zero(0);
-    for (int64_t block = 0; block < DIM / BLOCK; ++block) {
-      _tile_loadd(4, few.base + block * BLOCK, few.stride * sizeof(c10::BFloat16));
-      _tile_loadd(6, packed[block], LINE);
+    for (int64_t part = 0; part < DIM / WIDTH; ++part) {
+      _tile_loadd(4, block.base + part * WIDTH, block.stride * sizeof(c10::BFloat16));
+      _tile_loadd(6, packed[part], LINE);
       _tile_dpbf16ps(0, 4, 6);
     }
     _tile_stored(0, products, LINE);
@@ -315,7 +315,7 @@ void attend_narrow(const Call& call) {
   const int64_t room = (longest + SIDE - 1) / SIDE * SIDE, stride = call.cache.stride(1);
   at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
     Configured tiles;
-    tiles.for_tokens(2 * PASS);
+    tiles.for_tokens(2 * SIDE);  // all of every tile
     const auto scores = std::make_unique_for_overwrite<float[]>(PASS * room);
     Query<scalar> queries[PASS];
     for (int64_t index = begin; index < end; ++index) {

@@ -18,7 +18,7 @@ constexpr int64_t TILE = SIDE * LINE;  // bytes of a tile
 
 #if defined(COSPEC_TILES)
 
-// Tiles 0-3: sums of [upper, lower tokens] x [left, right outputs]. 4, 5: tokens. 6, 7: weights.
+// Tiles 0-3: sums of [upper, lower tokens] x [left, right outputs]. 4, 5: tokens, or keys. 6, 7: weights, or queries.
 struct alignas(64) Configuration {
   uint8_t palette = 1, first_row = 0, reserved[14] = {};
   uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};

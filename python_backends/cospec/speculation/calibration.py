@@ -35,8 +35,7 @@ class Calibrator:
 
     def chances(self, margins: NDArray[Any]) -> Floats:
         """[nodes], of margins [nodes] in nats."""
-        chances: Floats = 1 / (1 + np.exp(-(self.slope * _bounded(margins) + self.intercept)))
-        return chances
+        return self._chances(_bounded(margins))
 
     def stop_rule(self, below: float) -> StopRule:
         """For the drafter itself, which then knows what its margins mean."""
@@ -44,13 +43,17 @@ class Calibrator:
 
     def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
         """Nodes whose parents were accepted, and whether the verifier chose them."""
-        features, chances = np.ones((len(margins), 2)), self.chances(margins)
-        features[:, 0] = _bounded(margins)
+        bounded = _bounded(margins)
+        features, chances = np.stack([bounded, np.ones_like(bounded)], axis=1), self._chances(bounded)
         variances = chances * (1 - chances)
         self._curvature *= np.exp(-len(hits) / MEMORY)
         self._curvature += (features * variances[:, None]).T @ features
         self._weights = self._weights + np.linalg.solve(self._curvature, features.T @ (hits - chances))
         self._weights[0] = max(self._weights[0], 0.0)  # a greater lead never makes a token less probable
+
+    def _chances(self, bounded: Floats) -> Floats:
+        chances: Floats = 1 / (1 + np.exp(-(self.slope * bounded + self.intercept)))
+        return chances
 
 
 def _bounded(margins: NDArray[Any]) -> Floats:

@@ -68,7 +68,7 @@ class Steering:
         self.lead = 0.0  # seconds from a session to the first token, lately
         self._plain_rounds = LATELY  # on end
         self._drafters_each = 1.0  # models that draft for one sequence, lately
-        self._gained, self._instead = 1.0, 1.0  # tokens, lately, and those of plain decoding alone in that time
+        self._gained, self._plain_gained = 1.0, 1.0  # tokens, lately: found, and those of plain decoding in that time
         self.latest_seconds = 0.0  # of a round
 
     def choose_group(self, ready: Rows[Sequence], share: int) -> list[int]:
@@ -178,13 +178,13 @@ class Steering:
     def _observe_pace(self, facts: Facts) -> None:
         if facts.decoding and facts.tokens:
             seconds = facts.drafting + facts.verifying + self.costs.between_seconds(facts.work.rows)
-            instead = seconds * facts.decoding / self._plain_pace(facts.work.rows)
+            plain = seconds * facts.decoding / self._plain_pace(facts.work.rows)
             self._gained = PACE_MEMORY * self._gained + facts.tokens
-            self._instead = PACE_MEMORY * self._instead + instead
+            self._plain_gained = PACE_MEMORY * self._plain_gained + plain
 
     def _pace(self, rows: int) -> float:
         """Seconds a token of each of so many sequences, as rounds have lately been."""
-        return self._instead / self._gained * self._plain_pace(rows)
+        return self._plain_gained / self._gained * self._plain_pace(rows)
 
     def _plain_pace(self, rows: int) -> float:
         steps = self._settings.serving.plain_tokens_per_call
@@ -200,8 +200,8 @@ class Steering:
             self._drafted.observe(work.rows, facts.promised * max(spent, 0.0), facts.tokens)
             self._plain.forget(work.rows)
         elif facts.drafted is None:
-            promised = facts.tokens / (self.costs.verify_seconds(work) + between)
-            self._plain.observe(work.rows, promised * (facts.verifying + between), facts.tokens)
+            slowness = (facts.verifying + between) / (self.costs.verify_seconds(work) + between)
+            self._plain.observe(work.rows, slowness * facts.tokens, facts.tokens)
             self._drafted.forget(work.rows)
 
     def predicted(self, work: VerifyWork, drafted: DraftWork | None) -> float:

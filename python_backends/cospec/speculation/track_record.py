@@ -23,7 +23,7 @@ class TrackRecord:
         self._seen: dict[int, int] = {}
 
     def factor(self, rows: int) -> float:
-        """What came true of a promised token per second."""
+        """What came true of a promised token."""
         size = _size(rows)
         return (self._unproven + self._kept.get(size, 0.0)) / (self._unproven + self._promised.get(size, 0.0))
 
