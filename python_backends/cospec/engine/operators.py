@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospec.config import load_settings
@@ -15,10 +16,13 @@ from cospec.engine.artefacts import has_tiles, kernels
 from cospec.engine.benchmark import interleaved
 from cospec.engine.kernels import build_kernels, load_kernels
 from cospec.engine.perturb import composite_perturb, perturb
+from cospec.engine.ragged_attention import ragged_attention
 from cospec.engine.tiled_linear import TiledLinear
 
 TOKENS = (1, 8, 16, 32, 64, 128, 256)
 SHAPES = ((768, 12672), (6336, 768))  # inputs and outputs of the 0.3B verifier's MLP
+HEADS, KV_HEADS, HEAD_DIM = 12, 6, 64  # the 0.3B verifier's
+ATTENDING = ((64, 1, 100), (16, 5, 100), (16, 5, 300), (32, 4, 300), (16, 5, 1000))  # rows, tokens of each, context
 ROWS = (1, 12, 32)
 VOCABULARIES = (4096, 128256)
 
@@ -35,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     with torch.inference_mode():
         if has_tiles():
             _compare_products(options.mebibytes, options.repeats)
+        _compare_attention(options.repeats)
         _compare_choices(options.repeats)
     return 0
 
@@ -65,6 +70,33 @@ def _products_of_onednn(
     ]
 
 
+def _compare_attention(repeats: int) -> None:
+    """Of rows of one length, which PyTorch's own needs not even pad."""
+    print("tokens   bfloat16 attention: rows where they lie in the cache, PyTorch's on a copy of them")
+    for rows, width, context in ATTENDING:
+        end, slots = context + width, torch.randperm(rows)
+        cache = torch.randn(rows, end, 2 * KV_HEADS, HEAD_DIM, dtype=torch.bfloat16)
+        queries = torch.randn(rows * width, HEADS, HEAD_DIM, dtype=torch.bfloat16)
+        own, starts = torch.ones(width, width, dtype=torch.bool).tril(), torch.full((rows,), context)
+        positions, places = torch.arange(context, end).repeat(rows), torch.arange(rows * width)
+        where = slots, starts, positions, places, own.repeat(rows, 1, 1)
+        seen = torch.cat([torch.ones(width, context, dtype=torch.bool), own], 1)
+        ours = partial(ragged_attention, queries, cache, *where, None)
+        _print(
+            rows * width,
+            ours,
+            partial(_padded, queries, cache, slots, seen),
+            repeats,
+            f"of {rows} rows, {context} before",
+        )
+
+
+def _padded(queries: Tensor, cache: Tensor, slots: Tensor, seen: Tensor) -> Tensor:
+    keys, values = cache.index_select(0, slots).transpose(1, 2).split(KV_HEADS, dim=1)
+    by_row = queries.unflatten(0, (len(slots), -1)).transpose(1, 2)
+    return F.scaled_dot_product_attention(by_row, keys, values, seen, enable_gqa=True)
+
+
 def _compare_choices(repeats: int) -> None:
     for vocabulary in VOCABULARIES:
         for top_p in (None, 0.9):
@@ -76,10 +108,12 @@ def _compare_choices(repeats: int) -> None:
                 _print(rows, partial(perturb, *rules), partial(composite_perturb, *rules), repeats)
 
 
-def _print(count: int, ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> None:
+def _print(
+    count: int, ours: Callable[[], object], theirs: Callable[[], object], repeats: int, remark: str = ""
+) -> None:
     times = interleaved({"ours": ours, "theirs": theirs}, repeats, torch.device("cpu"))
     one, other = times["ours"] * 1e3, times["theirs"] * 1e3
-    print(f"{count:6} {one:9.2f} ms {other:9.2f} ms   ratio {one / other:.2f}", flush=True)
+    print(f"{count:6} {one:9.2f} ms {other:9.2f} ms   ratio {one / other:.2f}   {remark}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":
