@@ -34,14 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     plan = QUICK if options.quick else FULL
     plan = replace(plan, repeats=options.repeats or plan.repeats)
-    settings = read_settings(options.settings)
     try:
+        settings = read_settings(options.settings)
         with server_at(options.url, "--settings", str(options.settings)) as url, Client(url) as client:
             measurements = measure(client, plan, options.seed, settings)
         environment = {"COSPEC_SETTINGS": str(options.settings.resolve())}
         steps = _subprocess_json("cospec.engine.benchmark", "--json", environment=environment)
         gaps = _gaps(differences(measurements), environment)
-    except (ServerFailed, CospecError, BaselineFailed) as error:
+    except (OSError, ServerFailed, CospecError, BaselineFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     result = collect(measurements, steps, gaps, plan, describe_environment(settings))

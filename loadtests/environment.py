@@ -2,12 +2,15 @@
 
 import hashlib
 import platform
+import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from loadtests.server_process import COSPEC_SERVER, ServerFailed
 
 DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "python_backends" / "cospec.yaml"
 PACKAGES = ("cospec", "torch", "transformers", "nvidia-pytriton", "tritonclient", "numpy", "locust")
@@ -24,15 +27,17 @@ class ServerSettings:
 
 
 def read_settings(path: Path = DEFAULT_SETTINGS) -> ServerSettings:
-    """What `path` leaves out has the shipped value. Raises OSError if it cannot be read."""
+    """As the server reads them on this machine. Raises OSError if there are none, `ServerFailed` if they are wrong."""
     content = path.read_bytes()
-    verifier = {**_verifier(DEFAULT_SETTINGS.read_bytes()), **_verifier(content)}
+    verifier = _as_served(path)["engine"]["verifier"]
     return ServerSettings(path, hashlib.sha256(content).hexdigest(), verifier["dtype"], verifier["num_threads"])
 
 
-def _verifier(content: bytes) -> dict[str, Any]:
-    engine = (yaml.safe_load(content) or {}).get("engine") or {}
-    return engine.get("verifier") or {}
+def _as_served(path: Path) -> dict[str, Any]:
+    shown = subprocess.run([COSPEC_SERVER, "settings", "--settings", str(path)], capture_output=True, text=True)
+    if shown.returncode:
+        raise ServerFailed(shown.stderr.strip())
+    return dict(yaml.safe_load(shown.stdout))
 
 
 def describe_environment(settings: ServerSettings) -> dict[str, Any]:

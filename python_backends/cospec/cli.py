@@ -11,6 +11,7 @@ from cospec.config import (
     DEFAULT_SETTINGS,
     Settings,
     SettingsError,
+    as_yaml,
     load_settings,
     with_verifier,
 )
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start Triton and serve until Ctrl-C"))
+    _add_settings(commands.add_parser("settings", help="show all settings, as they are on this machine"))
     _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
     _add_compile(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
     _add_expand(commands.add_parser("expand", help="make a verifier that says the same at the cost of a larger model"))
@@ -55,6 +57,9 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
 
         values = {name: value for name, value in vars(options).items() if name != "command" and "tls" not in name}
         return serve(ServeOptions(**values, tls=_tls(options)))
+    if options.command == "settings":
+        print(as_yaml(load_settings(options.settings)), end="")
+        return 0
     if options.command == "render":
         from cospec.render import main as render
 
@@ -222,8 +227,12 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is out of date")
 
 
-def _add_paths(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (default: %(default)s)")
+
+
+def _add_paths(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
     parser.add_argument(
         "--model-repository", type=Path, default=DEFAULT_REPOSITORY, help="Triton models (default: %(default)s)"
     )

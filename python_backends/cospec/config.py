@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from cospec.processor import best_dtype
 from cospec.strict_yaml import SettingsError as SettingsError
 from cospec.strict_yaml import absolute_path, addresses, between, build, one_of
 
@@ -18,7 +19,7 @@ SETTINGS_VARIABLE = "COSPEC_SETTINGS"
 DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "cospec.yaml"
 DEFAULT_REPOSITORY = Path(__file__).resolve().parent.parent.parent / "model_repository"
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 RESERVED = "lookup"
 VERIFIER_MODEL = "verifier"  # of the first; others are numbered from 2
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,7 +33,7 @@ class ModelSettings:
     """One engine process. `weights` is relative to the model repository; empty: `<model name>/1/weights`."""
 
     weights: str = ""
-    dtype: str = one_of(DTYPES, "bfloat16")
+    dtype: str = one_of(DTYPES, "auto")
     head_dtype: str = one_of(DTYPES, "float32")
     quantize: str = one_of(("none", "int8"), "none")
     num_slots: int = between(1, 4096, 64)
@@ -51,6 +52,11 @@ class EngineSettings:
 
     def of(self, model: str) -> ModelSettings:
         return self.verifier if model == VERIFIER_MODEL else self.drafter
+
+    def on_this_machine(self) -> "EngineSettings":
+        """With what is left to the machine decided."""
+        verifier, drafter = (_with_dtypes(model, best_dtype(self.device)) for model in (self.verifier, self.drafter))
+        return dataclasses.replace(self, verifier=verifier, drafter=drafter)
 
 
 @dataclass(frozen=True)
@@ -201,12 +207,21 @@ def load_settings(path: Path | None = None) -> Settings:
         _check_together(settings)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
-    return settings
+    return dataclasses.replace(settings, engine=settings.engine.on_this_machine())
+
+
+def as_yaml(settings: Settings) -> str:
+    """As `load_settings` reads it back."""
+    return yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
 
 
 def write_settings(settings: Settings, path: Path) -> None:
-    """As a file that `load_settings` reads back."""
-    path.write_text(yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False), encoding="utf-8")
+    path.write_text(as_yaml(settings), encoding="utf-8")
+
+
+def _with_dtypes(model: ModelSettings, best: str) -> ModelSettings:
+    dtype = best if model.dtype == "auto" else model.dtype
+    return dataclasses.replace(model, dtype=dtype, head_dtype=dtype if model.head_dtype == "auto" else model.head_dtype)
 
 
 def _check_together(settings: Settings) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cospec.engine.artefacts import has_tiles
 from cospec.engine.checkpoints import load_weights
 from cospec.engine.drafter import DrafterEngine
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sessions import SessionTable
 from cospec.engine.verifier import VerifierEngine
+from cospec.processor import has_tiles
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,

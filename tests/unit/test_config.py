@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from cospec import processor
 from cospec.config import DEFAULT_SETTINGS, SettingsError, load_settings, with_models, with_verifier, write_settings
 
 
@@ -25,7 +26,7 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
     ("text", "mentioned"),
     [
         ("speculatoin: {}", "unknown key speculatoin; allowed: drafters, verifiers, remote_drafters"),
-        ("engine: {verifier: {dtype: int8}}", "engine.verifier.dtype must be one of float32, bfloat16, float16"),
+        ("engine: {verifier: {dtype: int8}}", "engine.verifier.dtype must be one of auto, float32, bfloat16, float16"),
         ("engine: {device: tpu}", "auto, cpu, cuda"),
         (
             "engine: {verifier: {num_slots: 0}}",
@@ -78,6 +79,25 @@ def test_settings_are_read_back_as_written(tmp_path: Path) -> None:
     settings = load_settings(DEFAULT_SETTINGS)
     write_settings(settings, tmp_path / "cospec.yaml")
     assert load_settings(tmp_path / "cospec.yaml") == settings
+
+
+@pytest.mark.parametrize(
+    ("line", "device", "best"),
+    [
+        ("flags : avx2 fma", "cpu", "float32"),
+        ("flags : avx512f avx512_bf16", "cpu", "bfloat16"),
+        ("Features : asimd bf16", "cpu", "bfloat16"),
+        ("", "cpu", "float32"),
+        ("flags : avx2", "cuda", "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_machine_multiplies_it(
+    line: str, device: str, best: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "instruction_sets", lambda: line)
+    engine = load(tmp_path, f"engine: {{device: {device}, drafter: {{head_dtype: auto, dtype: float16}}}}").engine
+    assert (engine.verifier.dtype, engine.verifier.head_dtype) == (best, "float32")
+    assert (engine.drafter.dtype, engine.drafter.head_dtype) == ("float16", "float16")
 
 
 REMOTE = """

@@ -13,6 +13,7 @@ from loadtests.bench_plan import FULL, MODES, QUICK, Cell, run_cell
 from loadtests.bench_report import as_markdown, ratios, write_report
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
 from loadtests.metrics import Summary
+from loadtests.server_process import ServerFailed
 from loadtests.workload import Prompt, mixed_prompts
 
 STEPS = {
@@ -111,16 +112,24 @@ def test_the_markdown_has_a_row_for_every_cell_and_names_the_settings() -> None:
     values = {**result(), "ratios": ratios(result())}
     text = as_markdown(values)
     assert text.count("| 50% |") == 15
-    assert values["settings"]["sha256"][:12] in text and "bfloat16" in text
+    assert values["settings"]["sha256"][:12] in text and values["settings"]["dtype"] in text
     assert "3 different answers" in text and "at most 0.5000 apart (median 0.2500)" in text
 
 
-def test_settings_that_say_nothing_have_the_shipped_values(tmp_path: Path) -> None:
+def test_settings_are_compared_as_the_server_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("engine: {verifier: {dtype: float32}}\n")
     own, shipped = read_settings(path), read_settings(DEFAULT_SETTINGS)
-    assert (own.dtype, own.num_threads) == ("float32", shipped.num_threads)
+    assert (own.dtype, own.num_threads) == ("float32", 1)
+    assert shipped.dtype != "auto" and shipped.num_threads == 2
     assert own.sha256 != shipped.sha256
+
+
+def test_settings_that_the_server_refuses_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("engine: {verifier: {dtype: int3}}\n")
+    with pytest.raises(ServerFailed, match=r"own\.yaml: engine\.verifier\.dtype must be one of"):
+        read_settings(path)
 
 
 def test_a_failed_baseline_is_one_sentence_not_a_traceback() -> None:

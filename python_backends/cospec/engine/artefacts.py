@@ -1,17 +1,17 @@
 """Where what is compiled for this machine is kept, by all that it depends on. Without torch: looking must be cheap."""
 
-import ctypes
 import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from cospec.config import EngineSettings, ModelSettings, Settings
+from cospec.processor import has_tiles, instruction_sets, uses_gpu
 
 CACHE_VARIABLE = "COSPEC_CACHE"
 SOURCES = (
@@ -26,8 +26,6 @@ SOURCES = (
     "compiled.py",
 )
 KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp", "tiles.h")
-TILES = {"amx_tile", "amx_bf16", "amx_int8"}
-ASK_FOR_TILES = (158, 0x1023, 18)  # arch_prctl on x86-64, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 PIECE = 2**22  # bytes read at once
 
 
@@ -54,12 +52,6 @@ def written_whole(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-@cache
-def has_tiles() -> bool:
-    """Whether this process may multiply matrices in tiles (AMX): Linux gives them to those that ask."""
-    return set(_instruction_sets().split()) >= TILES and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
-
-
 def in_tiles(settings: ModelSettings) -> bool:
     """Whether forwards that are compiled with these settings multiply in tiles."""
     return has_tiles() and settings.dtype == "bfloat16"
@@ -67,8 +59,7 @@ def in_tiles(settings: ModelSettings) -> bool:
 
 def wants_artefacts(engine: EngineSettings) -> bool:
     """On a GPU the eager forward serves."""
-    on_gpu = engine.device == "cuda" or (engine.device == "auto" and Path("/dev/nvidiactl").exists())
-    return engine.compile == "auto" and not on_gpu
+    return engine.compile == "auto" and not uses_gpu(engine.device)
 
 
 @dataclass(frozen=True)
@@ -122,16 +113,9 @@ def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact
 
 def _digest(sources: Iterable[str], settings: str = "", *files: Path) -> str:
     """A name for what these sources make of these settings and files, on this machine, with this torch."""
-    digest = hashlib.sha256(f"{version('torch')} {_instruction_sets()} {has_tiles()} {settings}".encode())
+    digest = hashlib.sha256(f"{version('torch')} {instruction_sets()} {has_tiles()} {settings}".encode())
     for path in (*map(Path(__file__).with_name, sources), *files):
         with path.open("rb") as file:
             for piece in iter(partial(file.read, PIECE), b""):
                 digest.update(piece)
     return digest.hexdigest()[:24]
-
-
-def _instruction_sets() -> str:
-    """Code made for more of them than there are would be killed."""
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.is_file() else []
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from cospec.engine import perturb, ragged_attention, tiled_linear
-from cospec.engine.artefacts import KERNEL_SOURCES, compiler, has_tiles, kernels, written_whole
+from cospec.engine.artefacts import KERNEL_SOURCES, compiler, kernels, written_whole
+from cospec.processor import has_tiles
 
 # Named, lest a compiler that knows none leave them out in silence; and Linux may withhold what the processor has.
 TILE_FLAGS = ("-DCOSPEC_TILES", "-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")

@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cospec.config import load_settings
-from cospec.engine.artefacts import has_tiles, kernels
+from cospec.engine.artefacts import kernels
 from cospec.engine.benchmark import interleaved
 from cospec.engine.kernels import build_kernels, load_kernels
 from cospec.engine.perturb import composite_perturb, perturb
 from cospec.engine.ragged_attention import ragged_attention
 from cospec.engine.tiled_linear import TiledLinear
+from cospec.processor import has_tiles
 
 TOKENS = (1, 8, 16, 32, 64, 128, 256)
 SHAPES = ((768, 12672), (6336, 768))  # inputs and outputs of the 0.3B verifier's MLP

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from cospec.config import EngineSettings, drafter_model
+from cospec.config import drafter_model, load_settings
 from cospec.engine.building import build_drafter, build_verifier
 from cospec.engine.in_process import InProcessDrafter, InProcessVerifier
 from cospec.engine.routing_prior import routing_prior_path, vocabulary_size, write_routing_prior
@@ -106,7 +106,7 @@ def routing_prior_stage(plan: TrainingPlan) -> None:
 
 def measure_matrices(repository: Path, examples: list[Example]) -> list[AcceptanceMatrix]:
     """Greedy and T = 1, with the engine and settings that the server would use."""
-    engine = EngineSettings()
+    engine = load_settings().engine
     weights = repository / "verifier" / "1" / "weights"
     vocabulary = load_vocabulary(weights)
     groups = by_domain(examples)
