@@ -28,15 +28,15 @@ class Knee(Generic[T]):
 class Search(Generic[T]):
     """Doubles or halves from `start` until both sides are known, then bisects on a logarithmic scale.
 
-    Ends where the sides are closer than a factor of 1 + `precision`, or beyond `low` and `high`. A rate that was not
-    attained is tried `attempts` times before it counts, since a machine has bad moments, and no good ones.
+    Ends where the sides are closer than a factor of 1 + `precision`, or beyond `low` and `high`. A rate is tried until
+    most of `attempts` have agreed, since a machine has bad moments and good ones.
     """
 
     def __init__(self, start: float, low: float, high: float, precision: float, attempts: int = 1) -> None:
-        self._range, self._precision, self._attempts = (low, high), precision, attempts
+        self._range, self._precision, self._majority = (low, high), precision, attempts // 2 + 1
         self._good = 0.0
         self._bad: float | None = None
-        self._rate, self._misses = start, 0
+        self._rate, self._hits, self._misses = start, 0, 0
         self._trials: list[tuple[float, T]] = []
 
     @property
@@ -48,13 +48,15 @@ class Search(Generic[T]):
     def add(self, outcome: T) -> None:
         """Of the rate that was to be tried."""
         self._trials.append((self._rate, outcome))
-        self._misses = 0 if outcome.attained else self._misses + 1
-        if outcome.attained:
+        self._hits += outcome.attained
+        self._misses += not outcome.attained
+        if self._majority not in (self._hits, self._misses):
+            return
+        if self._hits == self._majority:
             self._good = self._rate
-        elif self._misses == self._attempts:
-            self._bad, self._misses = self._rate, 0
-        if not self._misses:
-            self._rate = _next(self._good, self._bad)
+        else:
+            self._bad = self._rate
+        self._rate, self._hits, self._misses = _next(self._good, self._bad), 0, 0
 
     def _is_precise(self) -> bool:
         return self._bad is not None and self._bad <= self._good * (1 + self._precision)

@@ -108,7 +108,7 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         "--attempts",
         type=int,
         default=defaults.attempts,
-        help="misses of a rate that count as one (default: %(default)s)",
+        help="trials of a rate, most of which decide (default: %(default)s)",
     )
     parser.add_argument(
         "--fixed", type=int, nargs="*", default=list(defaults.fixed), metavar="K", help="draft lengths (default: 2 4 8)"

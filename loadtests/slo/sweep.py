@@ -21,12 +21,12 @@ COLUMNS = ("offered_rps", "attainment", "goodput_rps", "throughput_tps", "ttft_p
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """`target`: attainment that a rate must reach in one of `attempts`; `precision`: how near the knee's sides come."""
+    """`target`: attainment to reach in most of `attempts`; `precision`: how near the knee's sides come."""
 
     target: float = 0.99
     start: float = 4.0
     precision: float = 0.1
-    attempts: int = 2
+    attempts: int = 3
     fixed: tuple[int, ...] = (2, 4, 8)
 
     @property

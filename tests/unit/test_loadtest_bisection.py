@@ -52,8 +52,22 @@ def test_searches_take_turns() -> None:
     assert all(found[name].rate <= knee < found[name].rate * 1.11 for name, knee in knees.items())
 
 
-def test_one_bad_moment_hides_no_knee_where_a_miss_is_tried_again() -> None:
+@pytest.mark.parametrize("odd_moment", [1, 2, 9, 10, 11])
+def test_one_odd_moment_moves_no_knee_where_most_of_three_trials_decide(odd_moment: int) -> None:
     moments = iter(range(1000))
-    *_, found = find_knees({"it": new_search(attempts=2)}, lambda _, rate: Answer(next(moments) != 1 and rate <= 30))
+
+    def measure(_: str, rate: float) -> Answer:
+        return Answer((rate <= 30) != (next(moments) == odd_moment))
+
+    *_, found = find_knees({"it": new_search(attempts=3)}, measure)
     assert found["it"].rate <= 30 < found["it"].rate * 1.11
-    assert [rate for rate, _ in found["it"].trials][:4] == [4, 8, 8, 16]
+
+
+def test_a_rate_is_tried_until_most_trials_agree() -> None:
+    answers = iter([True, True, False, True, True, False, False])
+    search = new_search(attempts=3)
+    tried = []
+    for answer in answers:
+        tried.append(search.next_rate)
+        search.add(Answer(answer))
+    assert tried == [4, 4, 8, 8, 8, 16, 16] and search.next_rate == pytest.approx(8 * 2**0.5)
