@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence as Tokens
 from typing import Any
 
@@ -12,7 +13,8 @@ from cospec.config import ServingSettings, Settings, drafter_model
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.callee import drafter_callee, verifier_callee
-from cospec.triton_io.orchestrator import ASK_EVERY, Orchestrator, Presence
+from cospec.triton_io.caller import ASK_EVERY, SENDING_SHARE, Pace, Presence
+from cospec.triton_io.orchestrator import Orchestrator
 from scripted import ScriptedDrafter, ScriptedVerifier
 
 
@@ -175,6 +177,34 @@ def test_whether_a_caller_has_gone_is_not_asked_every_round() -> None:
     assert not presence.has_ended()
     now += ASK_EVERY
     assert presence.has_ended() and presence.has_ended()
+
+
+def test_chunks_of_many_streams_keep_to_their_share_of_the_time() -> None:
+    moments = iter(np.arange(0.0, 1.0, 0.002))  # so long takes a chunk
+    pace = Pace(lambda: 10, lambda: float(next(moments)))
+    assert pace.pause == 0
+    for _ in range(100):
+        pace.timed(lambda: None)
+    assert pace.pause == pytest.approx(10 * 0.002 / SENDING_SHARE, rel=0.01)
+
+
+def test_chunks_that_take_long_are_fewer_and_say_the_same(orchestrator: Orchestrator) -> None:
+    def answer(seconds: float) -> Any:
+        request = make_request(max_tokens=60, stream=True, speculation=b"off", return_num_output_tokens=True)
+        send = request.sender.send
+
+        def slowly(response: Any, flags: int = 0) -> None:
+            time.sleep(seconds)
+            send(response, flags=flags)
+
+        request.sender.send = slowly
+        serve(orchestrator, request)
+        assert sum(int(outputs(response)["num_output_tokens"]) for response in request.sender.responses) == 60
+        return request
+
+    quick, slow = answer(0.0), answer(0.05)
+    assert text_of(quick) == text_of(slow)
+    assert 1 < len(slow.sender.responses) < len(quick.sender.responses)
 
 
 def test_a_callee_answers_a_broken_call_beside_a_good_one(verifier: ScriptedVerifier) -> None:

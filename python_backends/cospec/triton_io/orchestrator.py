@@ -2,11 +2,9 @@
 
 import asyncio
 import itertools
-import math
 import secrets
 import time
 import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,22 +23,21 @@ from cospec.speculation.profiling import Profiles
 from cospec.speculation.request import InvalidRequest, RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
-from cospec.speculation.sequence import Finish, Sequence
+from cospec.speculation.sequence import Sequence
 from cospec.speculation.verifier_pool import VerifierPool
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.bls import BlsDrafter, BlsVerifier
+from cospec.triton_io.caller import FINAL, Caller, Pace
 from cospec.triton_io.errors import Overloaded, error_response
 from cospec.triton_io.publishing import Publisher
 from cospec.triton_io.remote import RemoteDrafter, no_headers
 from cospec.triton_io.replica import Replica
-from cospec.triton_io.request_tensors import chunk_response, read_fields
+from cospec.triton_io.request_tensors import read_fields
 
 if TYPE_CHECKING:
     from cospec.tracing import RoundTracing
 
 REJECTIONS: dict[type[Exception], str] = {InvalidRequest: "invalid", Overloaded: "overloaded"}
-FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-ASK_EVERY = 0.25  # seconds
 
 
 def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
@@ -50,24 +47,6 @@ def make_tracing(settings: TracingSettings) -> "RoundTracing | None":
     from cospec.tracing import RoundTracing, make_provider
 
     return RoundTracing(make_provider(settings), time.monotonic)
-
-
-class Presence:
-    """Whether a caller is still there. To ask is a call to the server, which keeps the event loop waiting."""
-
-    def __init__(self, sender: "pb_utils.InferenceResponseSender", clock: Callable[[], float]) -> None:
-        self._sender = sender
-        self._clock = clock
-        self._ask_at = -math.inf
-        self._ended = False
-
-    def has_ended(self) -> bool:
-        """As of a moment ago."""
-        now = self._clock()
-        if not self._ended and now >= self._ask_at:
-            self._ask_at = now + ASK_EVERY
-            self._ended = self._sender.is_cancelled()
-        return self._ended
 
 
 class Orchestrator:
@@ -94,6 +73,7 @@ class Orchestrator:
         self._tracing = make_tracing(settings.tracing)
         self._rounds = self._make_loop(settings, recorder, prior)
         self._metrics.watch(self._rounds.pool)
+        self._pace = Pace(lambda: self._rounds.pool.num_active, time.monotonic)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
@@ -185,30 +165,11 @@ class Orchestrator:
     async def _respond(
         self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"
     ) -> None:
-        prefix = "" if fields.exclude_input_in_output else fields.text_input
-        num_sent, presence = 0, Presence(sender, time.monotonic)
+        caller = Caller(sequence, fields, sender, self._pace)
         while not sequence.done:
             await sequence.progress.wait()
             sequence.progress.clear()
-            if sequence.done:
-                break
-            sequence.cancelled = presence.has_ended()
-            text = prefix + sequence.text.take() if fields.stream else ""
-            if text:
-                sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent))
-                num_sent, prefix = sequence.num_output_tokens, ""
-        self._respond_last(sequence, fields, sender, prefix, num_sent)
-
-    def _respond_last(
-        self,
-        sequence: Sequence,
-        fields: RequestFields,
-        sender: "pb_utils.InferenceResponseSender",
-        prefix: str,
-        num_sent: int,
-    ) -> None:
-        if sequence.error is not None:
-            raise sequence.error
-        assert isinstance(sequence.finish, Finish)
-        text = prefix + sequence.text.finish()
-        sender.send(chunk_response(sequence, fields, text, sequence.num_output_tokens - num_sent), flags=FINAL)
+            if not sequence.done:
+                sequence.cancelled = caller.has_left()
+                caller.tell()
+        caller.tell_last()

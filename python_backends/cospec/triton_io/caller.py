@@ -1,0 +1,98 @@
+"""One who waits for an answer: whether it is still there, what it has been sent, and when it may have more.
+
+To send a chunk and to ask for the caller are calls to the server, a third of a millisecond each, in which the event
+loop does nothing else. Neither happens more often than anybody could notice.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+
+import triton_python_backend_utils as pb_utils
+
+from cospec.speculation.request import RequestFields
+from cospec.speculation.sequence import Finish, Sequence
+from cospec.triton_io.request_tensors import chunk_response
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+ASK_EVERY = 0.25  # seconds
+SENDING_SHARE = 0.25  # of the event loop's time, for the chunks of all streams together
+MEMORY = 0.9  # of what earlier chunks took, a chunk later
+
+
+class Presence:
+    """Whether a caller is still there, as of a moment ago."""
+
+    def __init__(self, sender: "pb_utils.InferenceResponseSender", clock: Callable[[], float]) -> None:
+        self._sender = sender
+        self._clock = clock
+        self._ask_at = -math.inf
+        self._ended = False
+
+    def has_ended(self) -> bool:
+        now = self._clock()
+        if not self._ended and now >= self._ask_at:
+            self._ask_at = now + ASK_EVERY
+            self._ended = self._sender.is_cancelled()
+        return self._ended
+
+
+class Pace:
+    """Of chunks: the more streams there are, the fewer and longer ones each has."""
+
+    def __init__(self, num_streams: Callable[[], int], clock: Callable[[], float]) -> None:
+        self._num_streams = num_streams
+        self._clock = clock
+        self._seconds = 0.0  # that a chunk takes, lately
+
+    def timed(self, send: Callable[[], None]) -> None:
+        started = self._clock()
+        send()
+        self._seconds += (1 - MEMORY) * (self._clock() - started - self._seconds)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two chunks of a stream."""
+        return self._num_streams() * self._seconds / SENDING_SHARE
+
+
+class Caller:
+    def __init__(
+        self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender", pace: Pace
+    ) -> None:
+        self._sequence = sequence
+        self._fields = fields
+        self._sender = sender
+        self._pace = pace
+        self._presence = Presence(sender, time.monotonic)
+        self._prefix = "" if fields.exclude_input_in_output else fields.text_input
+        self._num_sent = 0  # tokens
+        self._due = -math.inf
+
+    def has_left(self) -> bool:
+        return self._presence.has_ended()
+
+    def tell(self) -> None:
+        """What is new, to one who streams; later, if the latest chunk was a moment ago."""
+        if not self._fields.stream:
+            return
+        early = self._due - time.monotonic()
+        if early > 0:
+            asyncio.get_running_loop().call_later(early, self._sequence.progress.set)
+        elif text := self._prefix + self._sequence.text.take():
+            self._pace.timed(partial(self._send, text))
+            self._due = time.monotonic() + self._pace.pause
+
+    def tell_last(self) -> None:
+        """The rest, or raise what went wrong."""
+        if self._sequence.error is not None:
+            raise self._sequence.error
+        assert isinstance(self._sequence.finish, Finish)
+        self._send(self._prefix + self._sequence.text.finish(), FINAL)
+
+    def _send(self, text: str, flags: int = 0) -> None:
+        num_tokens = self._sequence.num_output_tokens
+        self._sender.send(chunk_response(self._sequence, self._fields, text, num_tokens - self._num_sent), flags=flags)
+        self._num_sent, self._prefix = num_tokens, ""
