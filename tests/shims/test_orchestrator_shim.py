@@ -13,7 +13,7 @@ from cospec.config import ServingSettings, Settings, drafter_model
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from cospec.speculation.vocabulary import Vocabulary
 from cospec.triton_io.callee import drafter_callee, verifier_callee
-from cospec.triton_io.caller import ASK_EVERY, SENDING_SHARE, Pace, Presence
+from cospec.triton_io.caller import ASK_EVERY, Pace, Presence
 from cospec.triton_io.orchestrator import Orchestrator
 from scripted import ScriptedDrafter, ScriptedVerifier
 
@@ -181,11 +181,11 @@ def test_whether_a_caller_has_gone_is_not_asked_every_round() -> None:
 
 def test_chunks_of_many_streams_keep_to_their_share_of_the_time() -> None:
     moments = iter(np.arange(0.0, 1.0, 0.002))  # so long takes a chunk
-    pace = Pace(lambda: 10, lambda: float(next(moments)))
+    pace = Pace(0.1, lambda: 10, lambda: float(next(moments)))
     assert pace.pause == 0
     for _ in range(100):
         pace.timed(lambda: None)
-    assert pace.pause == pytest.approx(10 * 0.002 / SENDING_SHARE, rel=0.01)
+    assert pace.pause == pytest.approx(10 * 0.002 / 0.1, rel=0.01)
 
 
 def test_chunks_that_take_long_are_fewer_and_say_the_same(orchestrator: Orchestrator) -> None:

@@ -18,7 +18,6 @@ from cospec.triton_io.request_tensors import chunk_response
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 ASK_EVERY = 0.25  # seconds
-SENDING_SHARE = 0.25  # of the event loop's time, for the chunks of all streams together
 MEMORY = 0.9  # of what earlier chunks took, a chunk later
 
 
@@ -42,7 +41,9 @@ class Presence:
 class Pace:
     """Of chunks: the more streams there are, the fewer and longer ones each has."""
 
-    def __init__(self, num_streams: Callable[[], int], clock: Callable[[], float]) -> None:
+    def __init__(self, share: float, num_streams: Callable[[], int], clock: Callable[[], float]) -> None:
+        """`share`: of the event loop's time, that the chunks of all streams may take together."""
+        self._share = share
         self._num_streams = num_streams
         self._clock = clock
         self._seconds = 0.0  # that a chunk takes, lately
@@ -55,7 +56,7 @@ class Pace:
     @property
     def pause(self) -> float:
         """Seconds between two chunks of a stream."""
-        return self._num_streams() * self._seconds / SENDING_SHARE
+        return self._num_streams() * self._seconds / self._share
 
 
 class Caller:

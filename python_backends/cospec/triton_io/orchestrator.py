@@ -73,7 +73,7 @@ class Orchestrator:
         self._tracing = make_tracing(settings.tracing)
         self._rounds = self._make_loop(settings, recorder, prior)
         self._metrics.watch(self._rounds.pool)
-        self._pace = Pace(lambda: self._rounds.pool.num_active, time.monotonic)
+        self._pace = Pace(settings.serving.sending_share, lambda: self._rounds.pool.num_active, time.monotonic)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
