@@ -27,7 +27,7 @@ def best_dtype(device: str) -> str:
 
 
 def instruction_sets() -> str:
-    """Linux's line of them; empty elsewhere."""
+    """Linux's line of them, empty elsewhere: code made for more than there are would be killed."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.is_file() else []
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
