@@ -181,7 +181,8 @@ def test_whether_a_caller_has_gone_is_not_asked_every_round() -> None:
 
 def test_chunks_of_many_streams_keep_to_their_share_of_the_time() -> None:
     moments = iter(np.arange(0.0, 1.0, 0.002))  # so long takes a chunk
-    pace = Pace(0.1, lambda: 10, lambda: float(next(moments)))
+    pace = Pace(0.1, lambda: float(next(moments)))
+    pace.streams.update(range(10))
     assert pace.pause == 0
     for _ in range(100):
         pace.timed(lambda: None)
@@ -205,6 +206,20 @@ def test_chunks_that_take_long_are_fewer_and_say_the_same(orchestrator: Orchestr
     quick, slow = answer(0.0), answer(0.05)
     assert text_of(quick) == text_of(slow)
     assert 1 < len(slow.sender.responses) < len(quick.sender.responses)
+
+
+def test_a_stream_that_has_ended_makes_no_other_wait(orchestrator: Orchestrator) -> None:
+    broken = make_request(max_tokens=60, stream=True)
+    send, num_sent = broken.sender.send, iter(range(100))
+
+    def send_once(response: Any, flags: int = 0) -> None:
+        if next(num_sent) == 1:
+            raise OSError("the client's connection is gone")
+        send(response, flags=flags)
+
+    broken.sender.send = send_once
+    serve(orchestrator, make_request(max_tokens=20, stream=True), make_request(max_tokens=20), broken)
+    assert not orchestrator._pace.streams
 
 
 def test_a_callee_answers_a_broken_call_beside_a_good_one(verifier: ScriptedVerifier) -> None:

@@ -1,7 +1,6 @@
 """One who waits for an answer: whether it is still there, what it has been sent, and when it may have more.
 
-To send a chunk and to ask for the caller are calls to the server, a third of a millisecond each, in which the event
-loop does nothing else. Neither happens more often than anybody could notice.
+To send a chunk and to ask for the caller are calls to the server, in which the event loop does nothing else.
 """
 
 import asyncio
@@ -41,12 +40,12 @@ class Presence:
 class Pace:
     """Of chunks: the more streams there are, the fewer and longer ones each has."""
 
-    def __init__(self, share: float, num_streams: Callable[[], int], clock: Callable[[], float]) -> None:
+    def __init__(self, share: float, clock: Callable[[], float]) -> None:
         """`share`: of the event loop's time, that the chunks of all streams may take together."""
         self._share = share
-        self._num_streams = num_streams
         self._clock = clock
         self._seconds = 0.0  # that a chunk takes, lately
+        self.streams: set[object] = set()  # those that have had a chunk and not yet all
 
     def timed(self, send: Callable[[], None]) -> None:
         started = self._clock()
@@ -56,7 +55,7 @@ class Pace:
     @property
     def pause(self) -> float:
         """Seconds between two chunks of a stream."""
-        return self._num_streams() * self._seconds / self._share
+        return len(self.streams) * self._seconds / self._share
 
 
 class Caller:
@@ -71,6 +70,7 @@ class Caller:
         self._prefix = "" if fields.exclude_input_in_output else fields.text_input
         self._num_sent = 0  # tokens
         self._due = -math.inf
+        self._alarm: asyncio.TimerHandle | None = None  # for what waits until then
 
     def has_left(self) -> bool:
         return self._presence.has_ended()
@@ -79,12 +79,12 @@ class Caller:
         """What is new, to one who streams; later, if the latest chunk was a moment ago."""
         if not self._fields.stream:
             return
-        early = self._due - time.monotonic()
-        if early > 0:
-            asyncio.get_running_loop().call_later(early, self._sequence.progress.set)
+        if time.monotonic() < self._due:
+            self._alarm = self._alarm or asyncio.get_running_loop().call_at(self._due, self._sequence.progress.set)
         elif text := self._prefix + self._sequence.text.take():
+            self._pace.streams.add(self)
             self._pace.timed(partial(self._send, text))
-            self._due = time.monotonic() + self._pace.pause
+            self._due, self._alarm = time.monotonic() + self._pace.pause, None
 
     def tell_last(self) -> None:
         """The rest, or raise what went wrong."""
@@ -92,6 +92,12 @@ class Caller:
             raise self._sequence.error
         assert isinstance(self._sequence.finish, Finish)
         self._send(self._prefix + self._sequence.text.finish(), FINAL)
+
+    def close(self) -> None:
+        """Whatever became of it."""
+        self._pace.streams.discard(self)
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def _send(self, text: str, flags: int = 0) -> None:
         num_tokens = self._sequence.num_output_tokens

@@ -6,6 +6,7 @@ import secrets
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class Orchestrator:
         self._tracing = make_tracing(settings.tracing)
         self._rounds = self._make_loop(settings, recorder, prior)
         self._metrics.watch(self._rounds.pool)
-        self._pace = Pace(settings.serving.sending_share, lambda: self._rounds.pool.num_active, time.monotonic)
+        self._pace = Pace(settings.serving.sending_share, time.monotonic)
         self._publisher = Publisher(recorder, "orchestrator", settings.serving.metrics)
         self._limits = RequestLimits(
             max_length=settings.engine.verifier.max_length,
@@ -165,11 +166,11 @@ class Orchestrator:
     async def _respond(
         self, sequence: Sequence, fields: RequestFields, sender: "pb_utils.InferenceResponseSender"
     ) -> None:
-        caller = Caller(sequence, fields, sender, self._pace)
-        while not sequence.done:
-            await sequence.progress.wait()
-            sequence.progress.clear()
-            if not sequence.done:
-                sequence.cancelled = caller.has_left()
-                caller.tell()
-        caller.tell_last()
+        with closing(Caller(sequence, fields, sender, self._pace)) as caller:
+            while not sequence.done:
+                await sequence.progress.wait()
+                sequence.progress.clear()
+                if not sequence.done:
+                    sequence.cancelled = caller.has_left()
+                    caller.tell()
+            caller.tell_last()
