@@ -6,10 +6,8 @@ new order. Beside that: how well the server's cost model foretold its own rounds
 
 import argparse
 import csv
-import json
 import math
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +29,7 @@ from loadtests.collab_cell import CollabCell, Server, run_collab_cell
 from loadtests.collab_pair import servers_of, warm_up
 from loadtests.collab_plan import ALONE
 from loadtests.environment import describe_environment, read_settings
+from loadtests.json_process import BaselineFailed, json_of
 from loadtests.metrics import median_summary, percentile
 from loadtests.pairs import Pair, num_parameters
 from loadtests.server_process import COSPEC_SERVER, ServerFailed
@@ -183,10 +182,10 @@ def simulated(plan: PairPlan, pair: Pair, mode: Mode, dues: Sequence[Due], found
         acceptance = min(0.95, max(0.05, 1 - 1 / found.mean_acceptance_length))
         command = [COSPEC_SERVER, "plan", "--json", "--settings", str(settings), "--trace", str(trace)]
         told = ["--speculation", mode.speculation, "--acceptance", f"{acceptance:.3f}", "--slo-class", "replay"]
-        run = subprocess.run([*command, *told, *pair.server_arguments], capture_output=True, text=True, check=False)
-    if run.returncode:
-        return None
-    planned = json.loads(run.stdout)
+        try:
+            planned = json_of([*command, *told, *pair.server_arguments], "the simulator")
+        except BaselineFailed:
+            return None
     return {name: planned[name] for name in ("attainment", "goodput", "tokens_per_second", "tpot_p50")}
 
 

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         environment = {"COSPEC_SETTINGS": str(options.settings.resolve())}
         steps = _subprocess_json("cospec.engine.benchmark", "--json", environment=environment)
         gaps = _gaps(differences(measurements), environment)
-    except (OSError, ServerFailed, CospecError, BaselineFailed) as error:
+    except (ServerFailed, CospecError, BaselineFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     result = collect(measurements, steps, gaps, plan, describe_environment(settings))

@@ -2,15 +2,13 @@
 
 import hashlib
 import platform
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from loadtests.server_process import COSPEC_SERVER, ServerFailed
+from loadtests.json_process import json_of
+from loadtests.server_process import COSPEC_SERVER
 
 DEFAULT_SETTINGS = Path(__file__).resolve().parent.parent / "python_backends" / "cospec.yaml"
 PACKAGES = ("cospec", "torch", "transformers", "nvidia-pytriton", "tritonclient", "numpy", "locust")
@@ -27,17 +25,10 @@ class ServerSettings:
 
 
 def read_settings(path: Path = DEFAULT_SETTINGS) -> ServerSettings:
-    """As the server reads them on this machine. Raises OSError if there are none, `ServerFailed` if they are wrong."""
-    content = path.read_bytes()
-    verifier = _as_served(path)["engine"]["verifier"]
-    return ServerSettings(path, hashlib.sha256(content).hexdigest(), verifier["dtype"], verifier["num_threads"])
-
-
-def _as_served(path: Path) -> dict[str, Any]:
-    shown = subprocess.run([COSPEC_SERVER, "settings", "--settings", str(path)], capture_output=True, text=True)
-    if shown.returncode:
-        raise ServerFailed(shown.stderr.strip())
-    return dict(yaml.safe_load(shown.stdout))
+    """As the server reads them on this machine. Raises `BaselineFailed` where it cannot."""
+    settings = json_of([COSPEC_SERVER, "settings", "--json", "--settings", str(path)], "the settings")
+    verifier, digest = settings["engine"]["verifier"], hashlib.sha256(path.read_bytes()).hexdigest()
+    return ServerSettings(path, digest, verifier["dtype"], verifier["num_threads"])
 
 
 def describe_environment(settings: ServerSettings) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from cospec.config import (
@@ -28,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start Triton and serve until Ctrl-C"))
-    _add_settings(commands.add_parser("settings", help="show all settings, as they are on this machine"))
+    _add_show(commands.add_parser("settings", help="show all settings, as they are on this machine"))
     _add_render(commands.add_parser("render", help="write every model's config.pbtxt from cospec.yaml"))
     _add_compile(commands.add_parser("compile", help="compile the models for this CPU; `serve` does so where needed"))
     _add_expand(commands.add_parser("expand", help="make a verifier that says the same at the cost of a larger model"))
@@ -58,7 +60,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         values = {name: value for name, value in vars(options).items() if name != "command" and "tls" not in name}
         return serve(ServeOptions(**values, tls=_tls(options)))
     if options.command == "settings":
-        print(as_yaml(load_settings(options.settings)), end="")
+        settings = load_settings(options.settings)
+        print(json.dumps(asdict(settings)) if options.json else as_yaml(settings).rstrip())
         return 0
     if options.command == "render":
         from cospec.render import main as render
@@ -229,6 +232,11 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=Path, default=DEFAULT_SETTINGS, help="settings file (default: %(default)s)")
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, not YAML")
 
 
 def _add_paths(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,6 @@ from loadtests.bench_plan import FULL, MODES, QUICK, Cell, run_cell
 from loadtests.bench_report import as_markdown, ratios, write_report
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
 from loadtests.metrics import Summary
-from loadtests.server_process import ServerFailed
 from loadtests.workload import Prompt, mixed_prompts
 
 STEPS = {
@@ -128,7 +127,7 @@ def test_settings_are_compared_as_the_server_reads_them(tmp_path: Path) -> None:
 def test_settings_that_the_server_refuses_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("engine: {verifier: {dtype: int3}}\n")
-    with pytest.raises(ServerFailed, match=r"own\.yaml: engine\.verifier\.dtype must be one of"):
+    with pytest.raises(BaselineFailed, match=r"own\.yaml: engine\.verifier\.dtype must be one of"):
         read_settings(path)
 
 
