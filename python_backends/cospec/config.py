@@ -41,6 +41,12 @@ class ModelSettings:
     num_threads: int = between(1, 1024, 1)
     prefill_chunk: int = between(1, 65536, 256)
 
+    def with_dtypes(self, best: str) -> "ModelSettings":
+        """`best`: instead of auto; the head's auto is what the rest has."""
+        dtype = best if self.dtype == "auto" else self.dtype
+        head_dtype = dtype if self.head_dtype == "auto" else self.head_dtype
+        return dataclasses.replace(self, dtype=dtype, head_dtype=head_dtype)
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -55,8 +61,10 @@ class EngineSettings:
 
     def on_this_machine(self) -> "EngineSettings":
         """With what is left to the machine decided."""
-        verifier, drafter = (_with_dtypes(model, best_dtype(self.device)) for model in (self.verifier, self.drafter))
-        return dataclasses.replace(self, verifier=verifier, drafter=drafter)
+        best = best_dtype(self.device)
+        return dataclasses.replace(
+            self, verifier=self.verifier.with_dtypes(best), drafter=self.drafter.with_dtypes(best)
+        )
 
 
 @dataclass(frozen=True)
@@ -218,11 +226,6 @@ def as_yaml(settings: Settings) -> str:
 
 def write_settings(settings: Settings, path: Path) -> None:
     path.write_text(as_yaml(settings), encoding="utf-8")
-
-
-def _with_dtypes(model: ModelSettings, best: str) -> ModelSettings:
-    dtype = best if model.dtype == "auto" else model.dtype
-    return dataclasses.replace(model, dtype=dtype, head_dtype=dtype if model.head_dtype == "auto" else model.head_dtype)
 
 
 def _check_together(settings: Settings) -> None:

@@ -21,7 +21,7 @@ def uses_gpu(device: str) -> bool:
 
 
 def best_dtype(device: str) -> str:
-    """Without instructions for bfloat16 a CPU takes up to five times as long with it as with float32."""
+    """A CPU without instructions for bfloat16 computes it by way of float32."""
     knows_bfloat16 = uses_gpu(device) or not BFLOAT16.isdisjoint(instruction_sets().split())
     return "bfloat16" if knows_bfloat16 else "float32"
 
