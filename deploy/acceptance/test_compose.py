@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 import pytest
-from cospec_client import Client
+from cospec_client import Client, Generation
 
 from deploy.acceptance.conftest import GRAFANA_IMAGE
 from deploy.acceptance.project import (
@@ -140,8 +140,12 @@ class TestRunning:
         with Client(GRPC, timeout=60) as client:
             ask = partial(client.generate, PROMPT, max_tokens=48, temperature=0)
             expected = ask(speculation="off").text
-            eventually(lambda: ask(speculation="fixed:medicine:4").perf_metrics.num_draft_tokens > 0, STARTING_SECONDS)
-            assert ask(speculation="fixed:medicine:4").text == expected
+
+            def drafted() -> Generation | None:
+                answer = ask(speculation="fixed:medicine:4")
+                return answer if answer.perf_metrics.num_draft_tokens else None
+
+            assert eventually(drafted, STARTING_SECONDS).text == expected
             for machine in ("drafters-1", "drafters-2"):
                 docker("kill", container(machine))
                 assert ask(speculation="fixed:medicine:4").text == expected
