@@ -93,9 +93,15 @@ def measure_pair(pair: Pair, plans: AdaptivePlan, parts: tuple[str, ...], order:
 
 
 def sweep(server: Server, plan: PairPlan, name: str, order: random.Random) -> Cells:
+    """At each load all contenders in turn, so that they meet the same minutes of the machine."""
     cells: Cells = {}
-    places = [(mode, level) for mode in CONTENDERS for level in plan.prompts]
-    turns = [turn for _ in range(plan.repeats) for turn in order.sample(places, len(places))]
+    levels = list(plan.prompts)
+    turns = [
+        (mode, level)
+        for _ in range(plan.repeats)
+        for level in order.sample(levels, len(levels))
+        for mode in order.sample(CONTENDERS, len(CONTENDERS))
+    ]
     for mode, level in tqdm(turns, desc=f"{name}: sweep", unit="cell"):
         prompts = prompts_of(MIXED, plan.prompts[level])
         cell = run_collab_cell(server, mode, level, prompts, plan.max_tokens, varied=True)
@@ -109,6 +115,7 @@ def sweep_row(mode: Mode, level: int, repeats: Sequence[CollabCell], cells: Cell
         "contender": mode.name,
         "concurrency": level,
         **vars(median_summary([cell.summary for cell in repeats])),
+        "rates": [cell.summary.tokens_per_second for cell in repeats],
         "orchestrator_share": median(cell.cooperation.orchestrator_share for cell in repeats),
         "identical": sum(pair in expected for pair in texts) / len(texts),
     }
@@ -155,10 +162,14 @@ def cost_errors(cells: Cells) -> Result:
 
 
 def replays(server: Server, plan: PairPlan, pair: Pair, fixed: Mode, order: random.Random) -> list[Result]:
-    prompts = prompts_of(MIXED, 50)
-    places = [(mode, rate) for rate in plan.rates for mode in (OFF, fixed, AUTO)]
-    rows = []
-    for mode, rate in tqdm(order.sample(places, len(places)), desc=f"{pair.name}: replays", unit="replay"):
+    """As in `sweep`: at each rate all in turn."""
+    prompts, rows = prompts_of(MIXED, 50), []
+    turns = [
+        (mode, rate)
+        for rate in order.sample(plan.rates, len(plan.rates))
+        for mode in order.sample((OFF, fixed, AUTO), 3)
+    ]
+    for mode, rate in tqdm(turns, desc=f"{pair.name}: replays", unit="replay"):
         dues = bursts(rate, plan.replay_seconds, prompts, plan.max_tokens, seed=round(rate * 10))
         answers, seconds = replay(server.client, mode, dues, plan.ttft, plan.tpot)
         found = summarize(answers, seconds, plan.ttft, plan.tpot)

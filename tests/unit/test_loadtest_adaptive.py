@@ -13,7 +13,8 @@ from cospec_client import CospecError, Generation, PerfMetrics
 from loadtests import adaptive
 from loadtests.adaptive_plan import AUTO, CONTENDERS, FIXED, FULL, OFF, QUICK
 from loadtests.adaptive_replay import Answer, Due, bursts, replay, summarize
-from loadtests.adaptive_report import as_markdown, ratios, write_report
+from loadtests.adaptive_report import as_markdown, over_others, ratios, write_report
+from loadtests.bench_plan import Mode
 from loadtests.collab_cell import CollabCell, cell_of
 from loadtests.environment import describe_environment, read_settings
 from loadtests.verifier_batches import BatchCounts
@@ -78,6 +79,14 @@ def test_ratios_are_of_the_best_at_each_load_and_of_the_best_fixed_length() -> N
     assert found["simulator, median error of goodput"] == pytest.approx(0.1)
 
 
+def test_a_ratio_is_of_cells_that_ran_in_the_same_minutes() -> None:
+    slow_hour = [
+        {"contender": name, "concurrency": 1, "rates": rates}
+        for name, rates in {AUTO.name: [30.0, 300.0, 33.0], OFF.name: [10.0, 100.0, 30.0]}.items()
+    ]
+    assert over_others(slow_hour) == {OFF.name: {1: 3.0}}
+
+
 def test_the_cost_models_error_is_of_rounds_that_it_had_not_seen() -> None:
     assert adaptive.cost_errors(cells()) == {"rounds": 32, "median": pytest.approx(0.1), "p90": pytest.approx(0.2)}
 
@@ -97,7 +106,7 @@ def test_the_report_is_the_same_from_its_file(tmp_path: Path) -> None:
 
 
 def test_a_sweep_meets_every_contender_at_every_load_in_every_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = []
+    turns: list[tuple[Mode, int]] = []
     monkeypatch.setattr(
         adaptive, "run_collab_cell", lambda server, mode, level, *rest, **more: turns.append((mode, level))
     )
@@ -105,6 +114,8 @@ def test_a_sweep_meets_every_contender_at_every_load_in_every_repeat(monkeypatch
     assert sorted(map(str, turns)) == sorted(
         str((mode, level)) for mode in CONTENDERS for level in FULL.costly.prompts for _ in range(2)
     )
+    blocks = [turns[at : at + len(CONTENDERS)] for at in range(0, len(turns), len(CONTENDERS))]
+    assert all(len({level for _, level in block}) == 1 and len(set(block)) == len(CONTENDERS) for block in blocks)
     assert QUICK.with_repeats(3).bundle.repeats == 3
 
 
