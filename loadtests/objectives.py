@@ -1,7 +1,7 @@
 """`slo.yaml`: what each class of requests is promised, and the gate that a run must pass. Strict: no key is guessed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Objective:
         measured = zip((self.ttft_ms, self.tpot_ms, self.e2e_ms), (ttft, tpot, latency), strict=True)
         return all(limit is None or seconds * 1e3 <= limit for limit, seconds in measured)
 
+    def scaled(self, factor: float) -> "Objective":
+        limits = {name: getattr(self, name) for name in LIMITS}
+        return replace(self, **{name: limit * factor for name, limit in limits.items() if limit is not None})
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -70,6 +74,10 @@ class Objectives:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(objective.name for objective in self.classes)
+
+    def scaled(self, factor: float) -> "Objectives":
+        """All promised times multiplied; the gate stays."""
+        return replace(self, classes=tuple(objective.scaled(factor) for objective in self.classes))
 
 
 def load_objectives(path: Path = DEFAULT_OBJECTIVES) -> Objectives:

@@ -38,6 +38,7 @@ class Plan:
     characters_per_token: float = CHARACTERS_PER_TOKEN
     load_seed: int = 0
     slo: str = str(DEFAULT_OBJECTIVES)
+    slo_scale: float = 1.0
 
     @property
     def is_closed(self) -> bool:
@@ -47,6 +48,10 @@ class Plan:
     def end(self) -> float:
         """When the last request may be sent."""
         return self.warm_up + self.duration
+
+    def objectives(self) -> Objectives:
+        """Raises `BadInput`."""
+        return load_objectives(Path(self.slo)).scaled(self.slo_scale)
 
     def arguments(self) -> list[str]:
         """As options that make this plan again."""
@@ -73,6 +78,7 @@ HELP: Mapping[str, str] = {
     "characters_per_token": "of prompts that are made as long as a trace says (python -m loadtests measures it)",
     "load_seed": "of schedule, prompts and classes",
     "slo": "objectives and gate",
+    "slo_scale": "times every promised time: below 1 is stricter",
 }
 
 
@@ -109,7 +115,7 @@ def check_plan(plan: Plan) -> Objectives:
         )
     if plan.protocol not in PROTOCOLS:
         raise BadInput(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {plan.protocol!r}")
-    objectives = load_objectives(Path(plan.slo))
+    objectives = plan.objectives()
     class_shares(plan, objectives)
     arrivals = parse_arrivals(plan.arrivals)
     if arrivals.kind == TRACE and arrivals.path is not None:
@@ -155,4 +161,5 @@ _BOUNDS = (
     ("context", 16, 10_000_000),
     ("characters_per_token", 0.1, 100),
     ("load_seed", 0, 2**63),
+    ("slo_scale", 0.01, 100),
 )

@@ -113,6 +113,12 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fixed", type=int, nargs="*", default=list(defaults.fixed), metavar="K", help="draft lengths (default: 2 4 8)"
     )
+    parser.add_argument(
+        "--single",
+        default=defaults.single,
+        metavar="DRAFTER",
+        help="also with this one drafter for every prompt (default: only with each prompt's own)",
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -160,7 +166,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    how = SweepPlan(options.target, options.start, options.precision, options.attempts, tuple(options.fixed))
+    names = ("target", "start", "precision", "attempts", "single")
+    how = SweepPlan(fixed=tuple(options.fixed), **{name: getattr(options, name) for name in names})
     return sweep(plan_of(options), how, _choice(options), new_folder(options.output, "sweep"), _workers(options))
 
 

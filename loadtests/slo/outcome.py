@@ -9,7 +9,7 @@ from typing import Any
 from loadtests.environment import describe_machine
 from loadtests.generator.plan import Plan
 from loadtests.generator.record import OK, Record
-from loadtests.objectives import Objectives, load_objectives
+from loadtests.objectives import Objectives
 from loadtests.slo import guard, series, verdict
 from loadtests.slo.figures import Figures, figures_of, measured, run_figures
 from loadtests.slo.verdict import Verdict
@@ -38,7 +38,7 @@ def outcome_of(
     records: Sequence[Record], plan: Plan, facts: Facts, baseline: Mapping[str, Any] | None = None
 ) -> Outcome:
     """`baseline`: ratios to be held against, where the run is comparable."""
-    objectives = load_objectives(Path(plan.slo))
+    objectives = plan.objectives()
     counted = measured(records, plan)
     figures = run_figures(counted, plan, objectives)
     result: dict[str, Any] = {

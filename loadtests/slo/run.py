@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from loadtests.slo.outcome import Outcome, outcome_of
 from loadtests.slo.report import write_run
 from loadtests.slo.server import ServerChoice, check_choice, facts_of, measured_server
 from loadtests.slo.server_metrics import changes, scrape
-from loadtests.slo.warm_up import Alone, warm_up
+from loadtests.slo.warm_up import Alone, try_out, warm_up
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,18 @@ def run(plan: Plan, choice: ServerChoice, folder: Path, workers: int = 1, baseli
     return outcome.verdict.exit_code
 
 
-def prepare(plan: Plan, choice: ServerChoice, addresses: Addresses) -> Ready:
-    """Ask the server what it is, and warm it up. Raises `BadInput`, `CospecError`."""
+def prepare(plan: Plan, choice: ServerChoice, addresses: Addresses, others: Sequence[str] = ()) -> Ready:
+    """Ask the server what it is, and warm it up. Raises `BadInput`, `CospecError`.
+
+    `others`: ways to speculate that will be used beside the plan's.
+    """
     for protocol, address in ((GRPC, addresses.grpc), (plan.protocol, address_for(plan, addresses))):
         model_inputs(replace(plan, protocol=protocol), address)
     say("warm-up: requests one at a time, with speculation and without")
     with Client(addresses.grpc) as client:
         try:
+            for speculation in others:
+                try_out(client, speculation, plan.workload)
             alone = warm_up(client, plan.speculation, plan.workload)
         except InvalidRequest as error:
             raise BadInput(f"the server refuses the plan's requests: {error}") from None

@@ -28,11 +28,14 @@ class SweepPlan:
     precision: float = 0.1
     attempts: int = 3
     fixed: tuple[int, ...] = (2, 4, 8)
+    single: str = ""  # a drafter, to draft the fixed lengths for every prompt as well
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """Each prompt's own drafter drafts the fixed lengths, as if routing never erred."""
-        return (OFF, *(Mode(f"fixed k={k}", f"fixed:{{domain}}:{k}") for k in self.fixed), AUTO)
+        own = [Mode(f"fixed k={k}", f"fixed:{{domain}}:{k}") for k in self.fixed]
+        alone = [Mode(f"{self.single} k={k}", f"fixed:{self.single}:{k}") for k in self.fixed if self.single]
+        return (OFF, *alone, *own, AUTO)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, worker
     _check(plan, how)
     modes = {mode.name: mode for mode in how.modes}
     with measured_server(choice) as addresses:
-        ready = prepare(plan, choice, addresses)
+        ready = prepare(plan, choice, addresses, [mode.speculation for mode in how.modes])
         for knees in find_knees(
             {name: Search(how.start, LOWEST_RATE, HIGHEST_RATE, how.precision, how.attempts) for name in modes},
             lambda name, rate: _trial(modes[name], rate, plan, how, ready, workers),
@@ -93,21 +96,27 @@ def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[s
 
 
 def knee_ratios(rates: dict[str, float]) -> dict[str, float]:
-    """auto's knee over off's, and over that of the best fixed length."""
-    fixed = [rate for name, rate in rates.items() if name.startswith("fixed")]
-    below = {"auto over off": rates.get("off", 0.0), "auto over the best fixed length": max(fixed, default=0.0)}
-    return {name: round(rates["auto"] / rate, 3) for name, rate in below.items() if rate and "auto" in rates}
+    """auto's knee over off's, and over those of the best fixed lengths, of one drafter and of each prompt's own."""
+    single, fixed = _best_of(rates, own=False), _best_of(rates, own=True)
+    below = {"off": "off", "the best of one drafter": single, "the best fixed length": fixed}
+    known = {f"auto over {words}": rates[name] for words, name in below.items() if name in rates}
+    return {name: round(rates["auto"] / rate, 3) for name, rate in known.items() if rate and "auto" in rates}
 
 
 def headline(rates: dict[str, float]) -> str:
     """The sweep in a line."""
-    best = max((name for name in rates if name.startswith("fixed")), key=lambda name: rates[name], default=None)
-    names = [name for name in ("off", best, "auto") if name in rates]
-    words = ", ".join(f"{name} {rates[name]:.2f}" for name in names if name is not None)
+    names = ("off", _best_of(rates, own=False), _best_of(rates, own=True), "auto")
+    words = ", ".join(f"{name} {rates[name]:.2f}" for name in names if name in rates)
     compared = ", ".join(
         f"{ratio:.2f}x {name.removeprefix('auto over ')}" for name, ratio in knee_ratios(rates).items()
     )
     return f"KNEE  requests/s: {words}" + (f"; auto is {compared}" if compared else "")
+
+
+def _best_of(rates: dict[str, float], own: bool) -> str:
+    """The fixed length with the highest knee; `own`: by each prompt's own drafter, else by one for all."""
+    lengths = [name for name in rates if " k=" in name and name.startswith("fixed") == own]
+    return max(lengths, key=lambda name: rates[name], default="")
 
 
 def _trial(mode: Mode, rate: float, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:

@@ -44,6 +44,11 @@ def warm_up(client: Client, speculation: str, workload: str, repeats: int = 2) -
     )
 
 
+def try_out(client: Client, speculation: str, workload: str) -> None:
+    """Raises `CospecError`, so that what the server refuses is known before any load."""
+    _ask(client, prompts_of(workload, 1)[0], speculation)
+
+
 def _ask(client: Client, prompt: Prompt, speculation: str) -> Generation:
     options: dict[str, Any] = {"max_tokens": TOKENS, "temperature": 0.0, "seed": 0, "ignore_eos": True}
     return client.generate(prompt.text, speculation=speculation.replace("{domain}", prompt.domain), **options)

@@ -104,7 +104,10 @@ def _plot(pairs: Pairs, path: Path) -> int:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("cospec-server: --plot needs matplotlib, which `pip install 'cospec[loadtest]'` brings", file=sys.stderr)
+        print(
+            "cospec-server: --plot needs matplotlib, which pip install '.[loadtest]' in CoSpec's folder brings",
+            file=sys.stderr,
+        )
         return 2
     figure = Figure(figsize=(6, 5.4), layout="constrained")
     axes = figure.subplots()

@@ -25,6 +25,14 @@ def test_an_objective_is_kept_only_by_all_its_limits() -> None:
     assert Objective("any", 1, 8).allows(1e6, 1e6, 1e6)
 
 
+def test_objectives_are_scaled_and_their_gate_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "slo.yaml"
+    path.write_text(CLASSES + "gate: {ttft_p99_ms: {max: 90}}")
+    strict = load_objectives(path).scaled(0.5)
+    assert strict.of("fast") == Objective("fast", 1, 8, ttft_ms=50)
+    assert strict.gate == load_objectives(path).gate
+
+
 def test_a_rule_holds_within_its_bounds_and_never_for_what_was_not_measured() -> None:
     assert Rule("x", low=1).holds(1) and not Rule("x", low=1).holds(0.99)
     assert Rule("x", high=0).holds(0) and not Rule("x", high=0).holds(0.01)

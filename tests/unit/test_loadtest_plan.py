@@ -97,6 +97,7 @@ def test_callers_of_a_closed_loop_ask_other_things() -> None:
         (["--protocol=soap"], "--protocol must be one of grpc, http-stream, http"),
         (["--arrivals=trace:/none.csv"], "cannot be read"),
         (["--slo=/none.yaml"], "objectives cannot be read"),
+        (["--slo-scale=0"], "--slo-scale must be from 0.01 to 100, got 0"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_in_a_sentence(options: list[str], words: str) -> None:

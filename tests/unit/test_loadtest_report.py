@@ -22,7 +22,7 @@ from loadtests.slo.outcome import Outcome, outcome_of
 from loadtests.slo.records_file import read_records, write_records
 from loadtests.slo.report import as_html, write_run
 from loadtests.slo.svg import Line, bar_chart, line_chart, stacked_chart
-from loadtests.slo.sweep import SweepPlan, Trial, as_json, headline
+from loadtests.slo.sweep import SweepPlan, Trial, as_json, headline, knee_ratios
 from loadtests.slo.sweep_report import write_sweep
 
 ALONE = {"tokens_per_second": 300.0, "off_tokens_per_second": 150.0, "ttft_ms": 10.0, "tpot_ms": 2.0}
@@ -141,6 +141,19 @@ def test_the_headline_takes_the_best_fixed_length() -> None:
     assert line == (
         "KNEE  requests/s: off 10.00, fixed k=4 12.00, auto 15.00; auto is 1.50x off, 1.25x the best fixed length"
     )
+
+
+def test_one_drafter_for_all_prompts_is_compared_beside_each_prompts_own() -> None:
+    how = SweepPlan(fixed=(2, 4), single="chat")
+    assert [mode.name for mode in how.modes] == ["off", "chat k=2", "chat k=4", "fixed k=2", "fixed k=4", "auto"]
+    assert how.modes[1].speculation == "fixed:chat:2" and how.modes[3].speculation == "fixed:{domain}:2"
+    rates = {"off": 10.0, "chat k=2": 6.0, "chat k=4": 5.0, "fixed k=2": 8.0, "fixed k=4": 12.0, "auto": 15.0}
+    assert knee_ratios(rates) == {
+        "auto over off": 1.5,
+        "auto over the best of one drafter": 2.5,
+        "auto over the best fixed length": 1.25,
+    }
+    assert "chat k=2 6.00, fixed k=4 12.00" in headline(rates)
 
 
 def test_axes_are_round_and_hold_their_values() -> None:

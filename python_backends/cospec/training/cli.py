@@ -1,12 +1,14 @@
 """`cospec-server train`: from corpora to a model repository, in five stages that can be run one by one."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from cospec.config import DEFAULT_REPOSITORY
 from cospec.training import stages
-from cospec.training.stages import TrainingPlan
+from cospec.training.corpus import CorpusError
+from cospec.training.stages import StageError, TrainingPlan
 
 STAGES: dict[str, Callable[[TrainingPlan], None]] = {
     "tokenizer": stages.train_tokenizer_stage,
@@ -51,7 +53,11 @@ def main(arguments: list[str]) -> int:
     options = vars(build_parser().parse_args(arguments))
     chosen = options.pop("stage")
     plan = TrainingPlan(**options)
-    for name, stage in STAGES.items():
-        if chosen in (name, "all"):
-            stage(plan)
+    try:
+        for name, stage in STAGES.items():
+            if chosen in (name, "all"):
+                stage(plan)
+    except (CorpusError, StageError) as error:
+        print(f"cospec-server train: {error}", file=sys.stderr)
+        return 2
     return 0

@@ -31,7 +31,7 @@ def read_corpus(path: Path) -> list[Example]:
         with opener(path, "rt", encoding="utf-8") as lines:
             return [_parse(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be read: {error}") from error
+        raise CorpusError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 def _parse(path: Path, number: int, line: str) -> Example:

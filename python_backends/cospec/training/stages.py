@@ -20,7 +20,7 @@ from cospec.engine.vocabulary import load_vocabulary
 from cospec.training.acceptance import AcceptanceMatrix, Prompts, measure_acceptance
 from cospec.training.architectures import new_drafter, new_verifier
 from cospec.training.continuations import generate_continuations
-from cospec.training.corpus import Example, MixedBatches, PackedStream, by_domain, encode, read_corpus
+from cospec.training.corpus import CorpusError, Example, MixedBatches, PackedStream, by_domain, encode, read_corpus
 from cospec.training.distill import DistillRecipe, distill
 from cospec.training.pretrain import PretrainRecipe, pretrain
 from cospec.training.routing_prior import accuracy, train_routing_prior
@@ -31,6 +31,10 @@ ROW_LENGTH = 1024
 PRETRAIN_ROWS, DISTILL_ROWS = 8, 4
 NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH = 384, 160, 64
 MATRIX_PROMPTS, MATRIX_TOKENS = 16, 96
+
+
+class StageError(ValueError):
+    """What a stage begins with is not there; the message names it and the stage that makes it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ def pretrain_stage(plan: TrainingPlan) -> None:
 
 def distill_stage(plan: TrainingPlan) -> None:
     groups = by_domain(read_corpus(plan.corpus))
+    if unknown := sorted(set(plan.domains or ()) - groups.keys()):
+        raise CorpusError(f"--domains names {unknown[0]!r}; domains of {plan.corpus}: {', '.join(sorted(groups))}")
     for domain in plan.domains or sorted(groups):
         _distill_domain(plan, domain, groups[domain])
 
@@ -81,10 +87,12 @@ def distill_stage(plan: TrainingPlan) -> None:
 def publish_stage(plan: TrainingPlan) -> None:
     """Copy the weights into the model repository and measure the acceptance matrix on held-out prompts."""
     domains = sorted(by_domain(read_corpus(plan.validation)))
-    for model in ("verifier", *map(drafter_model, domains)):
+    trained = {"verifier": _made_by("pretrain", plan.work / "verifier")}
+    trained |= {name: _made_by("distill", plan.work / name) for name in map(drafter_model, domains)}
+    for model, checkpoint in trained.items():
         target = plan.model_repository / model / "1" / "weights"
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(plan.work / model, target)
+        shutil.copytree(checkpoint, target)
     matrices = measure_matrices(plan.model_repository, read_corpus(plan.validation))
     report = {f"{matrix.temperature:g}": matrix.mean_acceptance_length for matrix in matrices}
     (plan.work / "acceptance.json").write_text(json.dumps(report, indent=2))
@@ -127,8 +135,8 @@ def measure_matrices(repository: Path, examples: list[Example]) -> list[Acceptan
 
 def _distill_domain(plan: TrainingPlan, domain: str, examples: list[Example]) -> None:
     tokenizer = _load_tokenizer(plan)
-    verifier = _load(plan.work / "verifier").eval()
-    drafter = _load(plan.work / "drafter_common")
+    verifier = _load(_made_by("pretrain", plan.work / "verifier")).eval()
+    drafter = _load(_made_by("pretrain", plan.work / "drafter_common"))
     continuations = generate_continuations(
         verifier, tokenizer, examples, NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH, plan.seed
     )
@@ -151,7 +159,14 @@ def _batches(documents: list[NDArray[np.int64]], seed: int) -> Callable[[], Tens
 
 
 def _load_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast.from_pretrained(plan.work / "tokenizer")
+    return PreTrainedTokenizerFast.from_pretrained(_made_by("tokenizer", plan.work / "tokenizer"))
+
+
+def _made_by(stage: str, directory: Path) -> Path:
+    """Raises `StageError`."""
+    if not directory.is_dir():
+        raise StageError(f"{directory} is missing; the stage {stage!r} makes it")
+    return directory
 
 
 def _load(directory: Path) -> LlamaForCausalLM:
