@@ -20,10 +20,13 @@ NextToken = Callable[[Sequence[int]], int]
 class ScriptedVerifier:
     """Holds sessions as strictly as the real one; `failures` calls fail first; `num_slots` may run out."""
 
-    def __init__(self, next_token: NextToken, num_slots: int = 64, failures: int = 0) -> None:
+    def __init__(
+        self, next_token: NextToken, num_slots: int = 64, failures: int = 0, max_length: int = 1_000_000
+    ) -> None:
         self.next_token = next_token
         self.num_slots = num_slots
         self.failures = failures
+        self.max_length = max_length
         self.sessions: dict[int, list[int]] = {}
         self.group_sizes: list[int] = []
 
@@ -41,6 +44,8 @@ class ScriptedVerifier:
 
     def _verify(self, row: VerifyRow) -> VerifyResult:
         assert len(row.context), "nothing to read"
+        if row.committed_length + len(row.context) + max(len(row.tree), row.num_tokens - 1) > self.max_length:
+            return VerifyResult(Status.TOO_LONG, row.committed_length)
         held = self.sessions.get(row.session_id, [])
         if row.committed_length and len(held) != row.committed_length:
             return VerifyResult(Status.UNKNOWN_STATE, len(held))

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Sequence as Tokens
 from functools import partial
 
-from cospec.config import ServingSettings, Settings, SpeculationSettings
+from cospec.config import EngineSettings, ModelSettings, ServingSettings, Settings, SpeculationSettings
 from cospec.speculation.observer import Observer
 from cospec.speculation.request import GenerationRequest, Method, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
@@ -53,10 +53,16 @@ def make_loop(
     warnings: list[str] | None = None,
     observer: Observer | None = None,
     controller: str = "adaptive",
+    max_length: int = 1024,
     **serving: object,
 ) -> RoundLoop:
     speculation = SpeculationSettings(draft_patience_seconds=patience, controller=controller)
-    settings = Settings(tuple(drafters), speculation=speculation, serving=ServingSettings(**serving))  # type: ignore[arg-type]
+    settings = Settings(
+        tuple(drafters),
+        engine=EngineSettings(verifier=ModelSettings(max_length=max_length)),
+        speculation=speculation,
+        serving=ServingSettings(**serving),  # type: ignore[arg-type]
+    )
     log = [].append if warnings is None else warnings.append
     clock = partial(next, itertools.count(step=1e-3))  # what costs no time here must not seem to, now and then
     return RoundLoop(verifier, drafters, {END: "</s>"}, settings, clock, log, prior, observer=observer)

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence as Tokens
 
 import pytest
+from cospec.config import CONTROLLERS
 from cospec.speculation.request import Method, SpeculationMode
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from scripted import ScriptedDrafter, ScriptedVerifier
 from scripted_rounds import (
+    AUTO,
     counting,
     expected,
     generate,
@@ -115,6 +117,18 @@ def test_a_drafter_that_answers_late_is_left_out_until_it_is_back() -> None:
     assert output(sequence) == expected((1, 2, 3), 90)
     assert [names for names, _ in sequence.statistics.routes][:3] == ["a", "none", "a"]
     assert len(warnings) == 1 and "drafter a has not answered within 0.02 s" in warnings[0]
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_lookup_drafts_where_there_is_no_other_drafter(controller: str) -> None:
+    def again_and_again(tokens: Tokens[int]) -> int:
+        return (tokens[-1] + 1) % 5
+
+    loop = make_loop(ScriptedVerifier(again_and_again), {}, controller=controller)
+    modes = (AUTO, SpeculationMode(Method.TREE, None, 4, lookup=True))
+    one, other = generate(loop, *(make_request(max_tokens=60, mode=mode) for mode in modes))
+    assert output(one) == output(other) == [(3 + number) % 5 for number in range(1, 61)]
+    assert other.statistics.num_draft_tokens > 0
 
 
 def test_under_load_the_longest_drafts_shrink_first() -> None:

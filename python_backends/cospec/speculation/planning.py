@@ -67,9 +67,11 @@ def make_controllers(settings: SpeculationSettings) -> dict[str, Controller]:
 class Planner:
     """Plans from settings, from what each request asks for, and from what a controller decided."""
 
-    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy) -> None:
+    def __init__(self, settings: SpeculationSettings, policy: RoutingPolicy, max_length: int) -> None:
+        """`max_length`: tokens that the verifier can hold of a sequence, draft nodes included."""
         self._settings = settings
         self._policy = policy
+        self._max_length = max_length
 
     def outlook(self, sequence: Sequence, common_chance: float, now: float) -> Outlook:
         """`common_chance`: acceptance of all sequences; `now`: on the round loop's clock."""
@@ -109,7 +111,15 @@ class Planner:
         grown = mode.method in (Method.TREE, Method.LOCKSTEP)
         chosen = asked.method is Method.AUTO and mode.method is not Method.VOTE
         priced = budget.decision.price > 0 and (grown or chosen)
-        return replace(shape, drafters=drafters, explorers=route.explorers, priced=priced, needed=budget.needed)
+        nodes = min(shape.num_nodes, self._max_length - len(sequence.tokens))
+        return replace(
+            shape,
+            drafters=drafters,
+            explorers=route.explorers,
+            num_nodes=nodes,
+            priced=priced,
+            needed=budget.needed,
+        )
 
     def _resolve(self, mode: SpeculationMode, chains: bool) -> SpeculationMode:
         """`auto` by the settings."""

@@ -60,7 +60,8 @@ class Steering:
         self.costs = CostModel()
         self._common = CommonAcceptance()
         self._settings = settings
-        self._planner = Planner(settings.speculation, make_policy(settings.speculation))
+        policy, room = make_policy(settings.speculation), settings.engine.verifier.max_length
+        self._planner = Planner(settings.speculation, policy, room)
         self._controllers = make_controllers(settings.speculation)
         self._num_drafters = num_drafters
         self._clock = clock
@@ -235,7 +236,7 @@ class Steering:
         verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest))
         if not tokens:
             return verifying
-        drafters = min(rows, self._num_drafters)
+        drafters = max(1, min(rows, self._num_drafters))
         return verifying + self.costs.draft_seconds(DraftWork(drafters, rows, TYPICAL_DEPTH, tokens))
 
     def _prompt_tokens(self, group: Rows[Sequence]) -> int:
