@@ -144,3 +144,13 @@ def test_verifiers_have_gpus_of_their_own_and_drafters_share_the_others(
 ) -> None:
     settings = Settings(drafters=("chat", "code"), verifiers=verifiers)
     assert {model: gpu_of(model, settings, num_gpus) for model in places} == places
+
+
+def test_a_verifier_that_keeps_sessions_it_was_lost_with_gets_no_new_ones_for_a_while() -> None:
+    ghostly, other = ScriptedVerifier(counting, num_slots=2), ScriptedVerifier(counting, num_slots=2)
+    ghostly.sessions = {100: [1], 101: [1]}  # of which nobody knows any more
+    pool = pool_of(ghostly, other, slots=2)
+    [first] = asyncio.run(pool.verify([prompt_row(1)]))
+    [second] = asyncio.run(pool.verify([prompt_row(1)]))
+    assert (first.status, second.status) == (Status.NO_SLOT, Status.OK)
+    assert 1 in other.sessions

@@ -59,6 +59,7 @@ class VerifierPool:
         self._count_failure = count_failure
         self._homes: dict[int, Home] = {}
         self._resting = Resting(clock)
+        self._full = Resting(clock)  # of sessions that it was lost with, which it keeps until their lease ends
         self._slowest = FIRST_RATE  # seconds a token, lately
 
     async def verify(self, rows: Rows[VerifyRow]) -> list[VerifyResult]:
@@ -102,7 +103,8 @@ class VerifierPool:
         for home in self._homes.values():
             sessions[home.verifier] += 1
             tokens[home.verifier] += home.length
-        candidates = [name for name in self._verifiers if name not in self._resting] or list(self._verifiers)
+        up = [name for name in self._verifiers if name not in self._resting] or list(self._verifiers)
+        candidates = [name for name in up if name not in self._full] or up
         name = min(candidates, key=lambda name: (sessions[name], tokens[name]))
         if sessions[name] >= self._num_slots:
             return None
@@ -146,6 +148,8 @@ class VerifierPool:
 
     def _remember(self, session_id: int, result: VerifyResult) -> None:
         if result.status is Status.NO_SLOT:  # another may have one
-            self._homes.pop(session_id, None)
+            home = self._homes.pop(session_id, None)
+            if home is not None:
+                self._full.add(home.verifier)
         elif session_id in self._homes:
             self._homes[session_id].length = result.committed_length
