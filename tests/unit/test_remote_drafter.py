@@ -168,7 +168,7 @@ def test_a_call_that_fails_ends_no_other_call_before_its_time() -> None:
         ({"tokens": np.full((1, 3), -5)}, "a token is not one of the verifier's 128"),
         ({"parents": np.asarray([[-1, 1, 0]])}, "a node stands before its parent"),
         ({"parents": np.asarray([[-2, 0, 1]])}, "a node stands before its parent"),
-        ({"margins": np.full((1, 3), np.nan)}, "a margin is not a finite number"),
+        ({"margins": np.full((1, 3), np.nan)}, "a margin is not a number"),
         ({"margins": np.zeros((1, 2))}, "its columns differ in length"),
         ({"result": np.asarray([[9, 0, 3]])}, "9 is not a valid Status"),
         ({"result": np.asarray([[0, 0, 3]] * 2)}, "its answer makes no sense"),
@@ -184,6 +184,15 @@ def test_an_answer_that_makes_no_sense_is_a_failure(broken: dict[str, Any], sent
 
     run(scenario, num_replicas=1, warnings=warnings)
     assert sentence in warnings[0]
+
+
+def test_a_margin_is_infinite_where_there_was_no_choice_and_that_is_no_failure() -> None:
+    async def scenario(remote: RemoteDrafter, servers: list[DrafterServer]) -> None:
+        servers[0].broken = {"margins": np.asarray([[np.inf, 1.0, -np.inf]])}
+        [result] = await remote.draft([row(1)])
+        assert result.tree.margins == (np.inf, 1.0, -np.inf)
+
+    run(scenario, num_replicas=1)
 
 
 def test_a_draft_deeper_than_asked_for_is_a_failure() -> None:
