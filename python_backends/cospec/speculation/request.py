@@ -11,6 +11,10 @@ from cospec.config import CONTROLLERS, SloSettings
 from cospec.speculation.slo import NO_SLO, Slo
 from cospec.speculation.types import SamplingParameters
 
+GREEDY_BELOW = 1e-5  # temperatures that scores could not be divided by in float32, and that mean none
+HIGHEST_TEMPERATURE = 1e6
+LEAST_PROMISE, MOST_PROMISE = 0.001, 1e9  # milliseconds
+
 
 class InvalidRequest(ValueError):
     """A value that the caller must change; the message names field, value and limit."""
@@ -219,8 +223,8 @@ def _promise(name: str, sent: float | None, of_class: float) -> float:
     """Seconds; infinite where nothing is promised."""
     if sent is None:
         return of_class
-    if not math.isfinite(sent) or sent <= 0:
-        raise InvalidRequest(f"{name} must be a finite number above 0, got {sent}")
+    if not LEAST_PROMISE <= sent <= MOST_PROMISE:  # also false for NaN
+        raise InvalidRequest(f"{name} must be from {LEAST_PROMISE} to {MOST_PROMISE:.0f}, got {sent}")
     return sent / 1e3
 
 
@@ -244,9 +248,9 @@ def _whole(name: str, value: int | None, low: int, high: int, default: int) -> i
 def _temperature(value: float | None) -> float:
     if value is None:
         return 1.0
-    if not math.isfinite(value) or value < 0:
-        raise InvalidRequest(f"temperature must be a finite number of at least 0, got {value}")
-    return float(value)
+    if not 0 <= value <= HIGHEST_TEMPERATURE:  # also false for NaN
+        raise InvalidRequest(f"temperature must be from 0 to {HIGHEST_TEMPERATURE:.0f}, got {value}")
+    return float(value) if value >= GREEDY_BELOW else 0.0
 
 
 def _top_p(value: float | None) -> float:
