@@ -95,6 +95,15 @@ def test_rows_of_unlike_shapes_share_a_call(checkpoint: Directory) -> None:
         assert max(result.tree.node_depths(), default=0) == row.num_draft_tokens
 
 
+def test_a_beam_beside_a_deeper_one_needs_no_more_room_than_alone(checkpoint: Directory) -> None:
+    engine = drafter_engine(checkpoint("llama"))  # 200 entries
+    deep = DraftRow(1, 0, random_tokens(20, 1), 12, GREEDY, width=2)
+    at_the_end = DraftRow(2, 0, random_tokens(196, 2), 2, GREEDY, width=2)
+    results = engine.draft([deep, at_the_end])
+    assert [result.status for result in results] == [Status.OK, Status.OK]
+    assert [result.tree.depth() for result in results] == [12, 2]
+
+
 def test_a_tree_that_does_not_fit_is_refused(checkpoint: Directory) -> None:
     engine = drafter_engine(checkpoint("llama"))  # 200 entries
     assert engine.draft([DraftRow(1, 0, random_tokens(190), 6, GREEDY)])[0].status is Status.OK

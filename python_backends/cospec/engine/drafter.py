@@ -31,8 +31,9 @@ class _Draft:
         return self.row.num_draft_tokens
 
     @property
-    def shape(self) -> tuple[int, int]:
-        return self.row.width, self.row.branching
+    def kind(self) -> tuple[int, int, int]:
+        """Those of a kind share their forwards: chains of any length, but beams of one, since all grow alike."""
+        return self.row.width, self.row.branching, self.length if self.row.width > 1 else 0
 
 
 class DrafterEngine:
@@ -49,7 +50,8 @@ class DrafterEngine:
         for draft in scored:
             draft.log_likelihood = self._score(draft)
         going_on = [draft for draft in drafts.values() if not draft.row.score_context]
-        for _, alike in groupby(sorted(going_on, key=lambda draft: (*draft.shape, -draft.length)), lambda d: d.shape):
+        going_on.sort(key=lambda draft: (*draft.kind, -draft.length))
+        for _, alike in groupby(going_on, lambda draft: draft.kind):
             self._generate(list(alike))
         self.release([draft.row.session_id for draft in scored])
         served = {id(draft) for draft in drafts.values()}
@@ -79,7 +81,7 @@ class DrafterEngine:
 
     @torch.inference_mode()
     def _generate(self, drafts: Sequence[_Draft]) -> None:
-        """`drafts` of one shape, the longest first."""
+        """`drafts` of one kind, the longest first."""
         for draft in drafts:
             draft.session.length = draft.row.committed_length
         parts = [self._read(draft) for draft in drafts]
@@ -90,12 +92,11 @@ class DrafterEngine:
 
     def _trees(self, drafts: Sequence[_Draft], parts: Sequence[Part], logits: Tensor) -> list[DraftTree]:
         sampling = SamplingBatch.from_parameters([draft.row.sampling for draft in drafts], self._model.device)
-        lengths, (width, branching) = [draft.length for draft in drafts], drafts[0].shape
+        lengths, (width, branching, _) = [draft.length for draft in drafts], drafts[0].kind
         if width == 1:
             ends = _Reaches([draft.row.stop for draft in drafts]).all_low
             return chains(decode(self._model, parts, logits, lengths, sampling, ends), len(drafts), branching)
-        trees = beams(self._model, parts, logits, lengths[0], width, branching, sampling)
-        return [tree.up_to_depth(length) for tree, length in zip(trees, lengths, strict=True)]
+        return beams(self._model, parts, logits, lengths[0], width, branching, sampling)
 
     def _read(self, draft: _Draft) -> Part:
         row = draft.row

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Awaitable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
@@ -70,11 +70,6 @@ class DraftTree:
         for token, depth in zip(self.tokens, self.node_depths(), strict=True):
             first.setdefault(depth, token)
         return tuple(first.values())
-
-    def up_to_depth(self, depth: int) -> "DraftTree":
-        """Without the nodes below `depth`, which must be the last ones."""
-        count = sum(node_depth <= depth for node_depth in self.node_depths())
-        return self if count == len(self) else DraftTree(*(column[:count] for column in astuple(self)))
 
     def is_chain(self) -> bool:
         return self.parents == tuple(range(-1, len(self) - 1))
