@@ -64,3 +64,21 @@ def test_the_earliest_of_several_stop_words_counts() -> None:
 def test_no_stop_word_is_ever_sent(text: str, words: list[str]) -> None:
     pieces, _ = stream(text.encode(), tuple(words))
     assert not any(word in "".join(pieces) for word in words)
+
+
+def words(tokens) -> str:  # type: ignore[no-untyped-def]
+    """As SentencePiece does: a token is a word with the space before it, which the first one loses; 0 shows nothing."""
+    return "".join(f" {chr(token)}" for token in tokens if token).removeprefix(" ")
+
+
+def test_the_first_token_keeps_the_space_between_it_and_the_prompt() -> None:
+    sender = TextStream(words, (), prompt=[ord(letter) for letter in "abcdefgh"])
+    sender.push(ord("i"))
+    assert sender.take() == " i"
+
+
+def test_a_token_that_shows_nothing_costs_no_space_behind_it() -> None:
+    sender = TextStream(words, ())
+    for token in (ord("a"), 0, 0, ord("b"), ord("c")):
+        sender.push(token)
+    assert sender.take() + sender.finish() == "a b c"

@@ -75,7 +75,7 @@ class Sequence:
 
     @staticmethod
     def create(session_id: int, request: GenerationRequest, decode: Decode, drafters: Rows[str]) -> "Sequence":
-        text = TextStream(decode, request.stop_words)
+        text = TextStream(decode, request.stop_words, request.prompt)
         return Sequence(session_id, request, text, RoutingVector(drafters), list(request.prompt))
 
     @property
@@ -147,6 +147,14 @@ class Sequence:
             self.finish = outcome
         else:
             self.error = outcome
+
+    def settle(self, now: float, busy: float) -> None:
+        """It has ended; `now` and `busy`: of the round loop's clocks."""
+        self.ended_at, latency = now, now - self.submitted_at
+        statistics, spent = self.statistics, self.statistics.seconds
+        statistics.slo_met = self.progress_at(now).met(latency)
+        spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
+        statistics.orchestrator_share = (busy - self.busy_before) / latency if latency else 0.0
 
     def _append(self, token: int, end_tokens: Mapping[int, str]) -> None:
         self.tokens.append(token)

@@ -4,18 +4,20 @@ from collections.abc import Callable, Sequence
 
 Decode = Callable[[Sequence[int]], str]
 
+NEIGHBOURS = 5  # tokens of the prompt, for the output's first
 INCOMPLETE = "\ufffd"  # what a decoder shows for bytes that do not yet form a character
 
 
 class TextStream:
     """Feed one token at a time with `push`; take the text that is safe to send with `take`."""
 
-    def __init__(self, decode: Decode, stop_words: Sequence[str]) -> None:
+    def __init__(self, decode: Decode, stop_words: Sequence[str], prompt: Sequence[int] = ()) -> None:
+        """`prompt`: the tokens before the first; their text is not this one's."""
         self._decode = decode
         self._stop_words = stop_words
-        self._tokens: list[int] = []
+        self._tokens = list(prompt[-NEIGHBOURS:])
         self._start = 0  # decoding restarts here: some tokenizers need a neighbour to place spaces
-        self._read = 0  # tokens before this one are in the text
+        self._read = len(self._tokens)  # tokens before this one are in the text
         self._pending = ""
         self.stop_word: str | None = None
 
@@ -44,7 +46,9 @@ class TextStream:
     def _append(self, window: str) -> bool:
         known = self._decode(self._tokens[self._start : self._read])
         self._pending += window[len(known) :]
-        self._start, self._read = self._read, len(self._tokens)
+        if len(window) > len(known):  # what shows nothing is no neighbour
+            self._start = self._read
+        self._read = len(self._tokens)
         return self._cut_at_stop_word()
 
     def _cut_at_stop_word(self) -> bool:
