@@ -51,7 +51,8 @@ def check_tracing(settings: Settings) -> None:
         return
     if not all(importlib.util.find_spec(name) for name in ("opentelemetry", "opentelemetry.exporter")):
         raise ServeError(
-            "tracing.endpoint is set, but OpenTelemetry is not here; pip install '.[tracing]' in CoSpec's folder brings it"
+            "tracing.endpoint is set, but OpenTelemetry is not here; "
+            "pip install '.[tracing]' in CoSpec's folder brings it"
         )
 
 

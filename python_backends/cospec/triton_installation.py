@@ -61,7 +61,8 @@ def _wheel_directory() -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise ServeError(
-            "no tritonserver on PATH and no nvidia-pytriton installed; pip install '.[server]' in CoSpec's folder brings it"
+            "no tritonserver on PATH and no nvidia-pytriton installed; "
+            "pip install '.[server]' in CoSpec's folder brings it"
         )
     return Path(spec.origin).parent
 

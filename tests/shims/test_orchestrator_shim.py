@@ -12,6 +12,7 @@ import triton_python_backend_utils as pb_utils
 from cospec.config import ServingSettings, Settings, drafter_model
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
 from cospec.speculation.vocabulary import Vocabulary
+from cospec.triton_io import caller
 from cospec.triton_io.callee import drafter_callee, verifier_callee
 from cospec.triton_io.caller import ASK_EVERY, Pace, Presence
 from cospec.triton_io.orchestrator import Orchestrator
@@ -167,6 +168,18 @@ def test_cancellation_frees_the_sessions(orchestrator: Orchestrator, verifier: S
     request.sender.cancelled = True
     serve(orchestrator, request)
     assert len(verifier.group_sizes) < 5
+
+
+def test_who_leaves_while_waiting_for_a_session_makes_room_at_once(
+    orchestrator: Orchestrator, verifier: ScriptedVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caller, "LOOK_UP_EVERY", 0.01)
+    pool = orchestrator._rounds.pool
+    monkeypatch.setattr(pool, "_max_active", 0)
+    request = make_request(max_tokens=1000)
+    request.sender.cancelled = True
+    serve(orchestrator, request)
+    assert not len(pool) and not verifier.group_sizes
 
 
 def test_whether_a_caller_has_gone_is_not_asked_every_round() -> None:

@@ -1,4 +1,4 @@
-"""`cospec-server train`, as far as it goes without training: what cannot be done is said in a sentence, and harms nothing."""
+"""`cospec-server train`, as far as it goes without training: what cannot be done is a sentence, and harms nothing."""
 
 import json
 from pathlib import Path

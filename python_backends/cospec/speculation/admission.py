@@ -24,6 +24,11 @@ class Admission(Protocol):
         their first tokens is due, infinite where nothing is promised."""
 
 
+def make_admission(policy: str, iteration: Callable[[], float]) -> Admission:
+    """`policy`: as in `cospec.yaml`; `iteration`: seconds of a round, lately."""
+    return Wait(iteration) if policy == "wait" else AtOnce()
+
+
 class AtOnce:
     def arrived(self, now: float) -> None:
         """Nothing follows from it."""

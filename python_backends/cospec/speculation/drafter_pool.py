@@ -34,7 +34,7 @@ class DrafterPool:
         self._observer = observer or Unobserved()
         self.round_trips: dict[str, float] = {}  # drafter -> recent seconds of a call, transport included
         self._resting = Resting(clock)
-        self._late: dict[str, asyncio.Future[list[DraftResult]]] = {}
+        self._late: dict[str, set[asyncio.Future[list[DraftResult]]]] = {}  # calls that are not waited for any more
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,15 +44,16 @@ class DrafterPool:
         return [name for name in self._drafters if name not in self._late and name not in self._resting]
 
     async def ask(self, rows: Mapping[str, Rows[DraftRow]]) -> dict[str, list[DraftResult]]:
-        """All drafters named, at once; those that fail or are late do not stand in the answer."""
-        calls = {name: self._call(name, rows[name]) for name in rows}
+        """All drafters named, at once; those that fail, are late or cannot be asked do not stand in the answer."""
+        calls = {name: self._call(name, rows[name]) for name in self.available() if name in rows}
         if calls:
             await asyncio.wait(calls.values(), timeout=self._patience)
         answers = {name: self._answer(name, call) for name, call in calls.items()}
         return {name: answer for name, answer in answers.items() if answer is not None}
 
     async def release(self, sequences: Rows[Sequence]) -> None:
-        """Free every drafter's sessions of these sequences; a drafter that cannot be asked frees them by lease."""
+        """Free every drafter's sessions of these sequences. A drafter that is late hears of it when it has answered:
+        each call until then would keep a thread waiting; one that cannot be asked frees them by lease."""
         await asyncio.gather(*(self._release_from(name, sequences) for name in self._drafters))
 
     def _call(self, name: str, rows: Rows[DraftRow]) -> "asyncio.Future[list[DraftResult]]":
@@ -71,7 +72,7 @@ class DrafterPool:
 
     def _answer(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> list[DraftResult] | None:
         if not call.done():
-            self._late[name] = call
+            self._late.setdefault(name, set()).add(call)
             call.add_done_callback(partial(self._hear_late, name))
             self._observer.failed(name)
             self._log_warning(f"drafter {name} has not answered within {self._patience} s: going on without it")
@@ -86,7 +87,9 @@ class DrafterPool:
 
     def _hear_late(self, name: str, call: "asyncio.Future[list[DraftResult]]") -> None:
         """Too late to be used; but a failure makes it rest."""
-        del self._late[name]
+        self._late[name].discard(call)
+        if not self._late[name]:
+            del self._late[name]
         if not call.cancelled():
             self._answer(name, call)
 
@@ -94,6 +97,8 @@ class DrafterPool:
         held = [sequence for sequence in sequences if name in sequence.drafter_lengths]
         for sequence in held:
             del sequence.drafter_lengths[name]
+        if late := self._late.get(name):
+            await asyncio.wait(set(late))
         if held:
             try:
                 await self._drafters[name].release([sequence.session_id for sequence in held])

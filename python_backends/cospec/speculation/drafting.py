@@ -143,9 +143,9 @@ class _Member:
 
     def take(self, drafter: str, result: DraftResult | None) -> None:
         """None: the drafter failed, or has not answered in time; it may hold the session, for all we know."""
+        self.sequence.drafter_lengths.setdefault(drafter, 0)
         if result is None:
             self.sequence.statistics.missing[drafter] += 1
-            self.sequence.drafter_lengths.setdefault(drafter, 0)
             return
         if result.status is not Status.OK:
             self.draft.read.pop(drafter, None)

@@ -66,6 +66,13 @@ class RequestPool:
         self._ready.append(sequence)
         self._news.set()
 
+    def drop(self, sequence: Sequence) -> bool:
+        """Whether it was waiting for a session, and now is not."""
+        waits = sequence in self._waiting
+        if waits:
+            self._waiting.remove(sequence)
+        return waits
+
     def retire(self) -> None:
         """An active sequence has ended."""
         self._num_active -= 1

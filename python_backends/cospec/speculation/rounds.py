@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from cospec.config import Settings
-from cospec.speculation.admission import Admission, AtOnce, Wait
+from cospec.speculation.admission import make_admission
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.cost_model import VerifyWork
 from cospec.speculation.drafter_pool import DrafterPool
@@ -71,16 +71,12 @@ class RoundLoop:
             settings.serving.max_requests,
             settings.engine.verifier.num_slots * settings.verifiers,
             clock,
-            self._make_admission(),
+            make_admission(settings.serving.admission, lambda: self.steering.latest_seconds),
             self.steering.has_room,
             lambda: self.steering.lead,
         )
         self._ended_at: float | None = None  # of the latest round
         self._releases: set[asyncio.Task[None]] = set()
-
-    def _make_admission(self) -> Admission:
-        waits = self._settings.serving.admission == "wait"
-        return Wait(lambda: self.steering.latest_seconds) if waits else AtOnce()
 
     def submit(self, session_id: int, request: GenerationRequest, decode: Decode) -> Sequence:
         """`session_id` is unique among live requests."""
@@ -89,6 +85,13 @@ class RoundLoop:
         self.pool.add(sequence)
         self._observer.admitted(sequence)
         return sequence
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Its caller has left: it ends with its round, or at once where it still waits for a session."""
+        sequence.cancelled = True
+        if self.pool.drop(sequence):
+            sequence.end(Finish("cancelled"))
+            self._close(sequence)
 
     async def know_costs(self, profiles: Profiles) -> None:
         """From an earlier start's profile, or by measuring, which takes seconds."""
@@ -117,7 +120,8 @@ class RoundLoop:
             except Exception as error:  # whatever it is, these requests end and the loop goes on
                 self._log_warning(f"a round failed: {error!r}")
                 group = group or self.pool.take_all()  # no group could be chosen, and the next time would be the same
-                self._end_all(group, CalleeError("internal error while generating; see the server's log"))
+                for sequence in group:
+                    sequence.end(CalleeError("internal error while generating; see the server's log"))
                 await asyncio.sleep(RETRY_PAUSE)
             self._return(group)
 
@@ -255,10 +259,6 @@ class RoundLoop:
                 sequence.end(error)
         await asyncio.sleep(RETRY_PAUSE)
 
-    def _end_all(self, group: Rows[Sequence], error: CalleeError) -> None:
-        for sequence in group:
-            sequence.end(error)
-
     def _return(self, group: Rows[Sequence]) -> None:
         ended = []
         for sequence in group:
@@ -266,6 +266,7 @@ class RoundLoop:
                 sequence.end(Finish("cancelled"))
             if sequence.done:
                 self._close(sequence)
+                self.pool.retire()
                 ended.append(sequence)
             else:
                 self.pool.put_back(sequence)
@@ -274,20 +275,18 @@ class RoundLoop:
             self._in_background(self._release(ended))
 
     def _close(self, sequence: Sequence) -> None:
-        sequence.ended_at = self._clock()
-        statistics, latency = sequence.statistics, sequence.ended_at - sequence.submitted_at
-        spent = statistics.seconds
-        statistics.slo_met = sequence.progress_at(sequence.ended_at).met(latency)
-        spent["other"] = latency - spent["route"] - spent["draft"] - spent["verify"]
+        sequence.settle(self._clock(), self._busy_clock())
+        statistics = sequence.statistics
         statistics.round_trips = {
             name: seconds for name, seconds in self._drafters.round_trips.items() if name in statistics.drafted_by
         }
-        statistics.orchestrator_share = (self._busy_clock() - sequence.busy_before) / latency if latency else 0.0
         self._observer.ended(sequence)
-        self.pool.retire()
 
     async def _release(self, sequences: Rows[Sequence]) -> None:
-        await self._drafters.release(sequences)
+        """At the same time, so that a drafter that hangs keeps no slot of the verifier."""
+        await asyncio.gather(self._drafters.release(sequences), self._release_from_verifier(sequences))
+
+    async def _release_from_verifier(self, sequences: Rows[Sequence]) -> None:
         try:
             await self._verifier.release([sequence.session_id for sequence in sequences])
         except CalleeError as error:

@@ -17,6 +17,7 @@ from cospec.triton_io.request_tensors import chunk_response
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 ASK_EVERY = 0.25  # seconds
+LOOK_UP_EVERY = 2.0  # ... of one who waits for a session; the others are asked when they have news
 MEMORY = 0.9  # of what earlier chunks took, a chunk later
 
 
@@ -70,21 +71,27 @@ class Caller:
         self._prefix = "" if fields.exclude_input_in_output else fields.text_input
         self._num_sent = 0  # tokens
         self._due = -math.inf
-        self._alarm: asyncio.TimerHandle | None = None  # for what waits until then
+        self._alarm: asyncio.TimerHandle | None = None  # when to look again, whether there is news or not
 
     def has_left(self) -> bool:
         return self._presence.has_ended()
+
+    def look_up_later(self) -> None:
+        """Where nothing has begun, news may be long in coming."""
+        if self._sequence.started_at is None:
+            self._wake_at(time.monotonic() + LOOK_UP_EVERY)
 
     def tell(self) -> None:
         """What is new, to one who streams; later, if the latest chunk was a moment ago."""
         if not self._fields.stream:
             return
         if time.monotonic() < self._due:
-            self._alarm = self._alarm or asyncio.get_running_loop().call_at(self._due, self._sequence.progress.set)
+            self._wake_at(self._due)
         elif text := self._prefix + self._sequence.text.take():
             self._pace.streams.add(self)
             self._pace.timed(partial(self._send, text))
-            self._due, self._alarm = time.monotonic() + self._pace.pause, None
+            self._due = time.monotonic() + self._pace.pause
+            self._drop_alarm()
 
     def tell_last(self) -> None:
         """The rest, or raise what went wrong."""
@@ -96,8 +103,20 @@ class Caller:
     def close(self) -> None:
         """Whatever became of it."""
         self._pace.streams.discard(self)
+        self._drop_alarm()
+
+    def _wake_at(self, moment: float) -> None:
+        if self._alarm is None:
+            self._alarm = asyncio.get_running_loop().call_at(moment, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._sequence.progress.set()
+
+    def _drop_alarm(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+            self._alarm = None
 
     def _send(self, text: str, flags: int = 0) -> None:
         num_tokens = self._sequence.num_output_tokens

@@ -168,9 +168,11 @@ class Orchestrator:
     ) -> None:
         with closing(Caller(sequence, fields, sender, self._pace)) as caller:
             while not sequence.done:
+                caller.look_up_later()
                 await sequence.progress.wait()
                 sequence.progress.clear()
-                if not sequence.done:
-                    sequence.cancelled = caller.has_left()
+                if not sequence.done and caller.has_left():
+                    self._rounds.withdraw(sequence)
+                elif not sequence.done:
                     caller.tell()
             caller.tell_last()
