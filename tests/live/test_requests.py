@@ -30,6 +30,17 @@ def test_http_generate_returns_what_was_asked_for(post: Post) -> None:
     assert "num_output_tokens" not in speculated
 
 
+@pytest.mark.parametrize("speculation", ["off", "auto", "tree:8", "lockstep:4"])
+def test_the_context_can_be_filled_to_its_end(post: Post, speculation: str) -> None:
+    body = {"text_input": "def fib(n): " * 150, "temperature": 0, "ignore_eos": True, "exclude_input_in_output": True}
+    counted = {"return_num_input_tokens": True, "return_num_output_tokens": True, "speculation": speculation}
+    _, one = post(GENERATE, {**body, **counted, "max_tokens": 1})
+    room = 1024 - one["num_input_tokens"]
+    assert 20 < room < 500
+    status, filled = post(GENERATE, {**body, **counted, "max_tokens": room})
+    assert status == 200 and filled["num_output_tokens"] == room
+
+
 def test_http_stream_is_the_same_text_in_events(post: Post) -> None:
     body = {"text_input": PROMPT, "max_tokens": 24, "temperature": 0, "exclude_input_in_output": True}
     _, whole = post(GENERATE, body)
