@@ -12,6 +12,10 @@ class Outcome(Protocol):
     @property
     def attained(self) -> bool: ...
 
+    @property
+    def counts(self) -> bool:
+        """Else it says nothing of the rate."""
+
 
 T = TypeVar("T", bound=Outcome)
 
@@ -29,14 +33,15 @@ class Search(Generic[T]):
     """Doubles or halves from `start` until both sides are known, then bisects on a logarithmic scale.
 
     Ends where the sides are closer than a factor of 1 + `precision`, or beyond `low` and `high`. A rate is tried until
-    most of `attempts` have agreed, since a machine has bad moments and good ones.
+    most of `attempts` have agreed, since a machine has bad moments and good ones; up to as many that do not count are
+    repeated.
     """
 
     def __init__(self, start: float, low: float, high: float, precision: float, attempts: int = 1) -> None:
-        self._range, self._precision, self._majority = (low, high), precision, attempts // 2 + 1
+        self._range, self._precision, self._attempts = (low, high), precision, attempts
         self._good = 0.0
         self._bad: float | None = None
-        self._rate, self._hits, self._misses = start, 0, 0
+        self._rate, self._hits, self._misses, self._spared = start, 0, 0, 0
         self._trials: list[tuple[float, T]] = []
 
     @property
@@ -45,18 +50,27 @@ class Search(Generic[T]):
         low, high = self._range
         return self._rate if not self._is_precise() and low <= self._rate <= high else None
 
+    @property
+    def attempt(self) -> int:
+        """Trials of this rate so far."""
+        return self._hits + self._misses + self._spared
+
     def add(self, outcome: T) -> None:
         """Of the rate that was to be tried."""
         self._trials.append((self._rate, outcome))
+        if not outcome.counts and self._spared < self._attempts:
+            self._spared += 1
+            return
         self._hits += outcome.attained
         self._misses += not outcome.attained
-        if self._majority not in (self._hits, self._misses):
+        majority = self._attempts // 2 + 1
+        if majority not in (self._hits, self._misses):
             return
-        if self._hits == self._majority:
+        if self._hits == majority:
             self._good = self._rate
         else:
             self._bad = self._rate
-        self._rate, self._hits, self._misses = _next(self._good, self._bad), 0, 0
+        self._rate, self._hits, self._misses, self._spared = _next(self._good, self._bad), 0, 0, 0
 
     def _is_precise(self) -> bool:
         return self._bad is not None and self._bad <= self._good * (1 + self._precision)
@@ -67,11 +81,16 @@ class Search(Generic[T]):
         return Knee(self._good, self._bad, tuple(self._trials))
 
 
-def find_knees(searches: Mapping[str, Search[T]], measure: Callable[[str, float], T]) -> Iterator[dict[str, Knee[T]]]:
-    """The searches take turns, so that what slows the machine for minutes slows them all; yields after each trial."""
+def find_knees(
+    searches: Mapping[str, Search[T]], measure: Callable[[str, float, int], T]
+) -> Iterator[dict[str, Knee[T]]]:
+    """The searches take turns, so that what slows the machine for minutes slows them all; yields after each trial.
+
+    `measure` gets name, rate, and how many trials that rate has had.
+    """
     while rates := {name: rate for name, search in searches.items() if (rate := search.next_rate) is not None}:
         for name, rate in rates.items():
-            searches[name].add(measure(name, rate))
+            searches[name].add(measure(name, rate, searches[name].attempt))
             yield {name: search.knee for name, search in searches.items() if search.knee.trials}
 
 

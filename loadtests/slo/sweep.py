@@ -40,7 +40,7 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class Trial:
-    """A rate, tried. Lateness counts as latency, so a late generator can hide a knee but never invent one."""
+    """A rate, tried."""
 
     outcome: Outcome
     target: float
@@ -53,6 +53,11 @@ class Trial:
     def valid(self) -> bool:
         return self.outcome.verdict.status != INVALID
 
+    @property
+    def counts(self) -> bool:
+        """Lateness counts as latency: a late generator can hide that a rate is attained, and cannot invent it."""
+        return self.valid or self.attained
+
 
 def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, workers: int = 1) -> int:
     """The exit code: 1 if the knee of any mode is below every rate tried. Raises `BadInput`."""
@@ -64,7 +69,7 @@ def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, worker
         ready = prepare(plan, choice, addresses, [mode.speculation for mode in how.modes])
         for knees in find_knees(
             {name: Search(how.start, LOWEST_RATE, HIGHEST_RATE, how.precision, how.attempts) for name in modes},
-            lambda name, rate: _trial(modes[name], rate, plan, how, ready, workers),
+            lambda name, rate, attempt: _trial(modes[name], rate, attempt, plan, how, ready, workers),
         ):
             result = as_json(knees, plan, how)
             report = write_sweep(result, folder)  # after each trial, so that none is lost with a later one
@@ -119,8 +124,10 @@ def _best_of(rates: dict[str, float], own: bool) -> str:
     return max(lengths, key=lambda name: rates[name], default="")
 
 
-def _trial(mode: Mode, rate: float, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
-    outcome = measure(replace(plan, rate=round(rate, 3), speculation=mode.speculation), ready, workers)
+def _trial(mode: Mode, rate: float, attempt: int, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
+    """Each attempt has arrivals of its own, the same for all modes: of one draw fewer may come than the rate says."""
+    tried = replace(plan, rate=round(rate, 3), speculation=mode.speculation, load_seed=plan.load_seed + attempt)
+    outcome = measure(tried, ready, workers)
     say(f"{mode.name}, {rate:.2f} requests/s: attainment {outcome.figures['attainment'] or 0:.1%}")
     return Trial(outcome, how.target)
 
@@ -142,7 +149,7 @@ def _mode_json(name: str, knee: Knee[Trial]) -> dict[str, Any]:
         "mode": name,
         "knee_rps": knee.rate,
         "not_attained_rps": knee.above,
-        "valid": all(trial.valid or trial.attained for _, trial in knee.trials),
+        "valid": all(trial.counts for _, trial in knee.trials),
         "trials": trials,
     }
 

@@ -12,6 +12,7 @@ from loadtests.slo.svg import Limit, Line, line_chart
 from loadtests.slo.verdict import shown
 
 FIGURES = {
+    "offered_rps": "offered",
     "attainment": "attained",
     "goodput_rps": "goodput",
     "throughput_tps": "throughput",
@@ -91,7 +92,10 @@ def _card(
     colours = colours_of([row["mode"] for row in result["modes"]])
     lines = [
         Line(
-            row["mode"], [(trial["rate"], trial[figure]) for trial in row["trials"]], colours[row["mode"]], marked=True
+            row["mode"],
+            sorted((trial["offered_rps"], trial[figure]) for trial in row["trials"]),
+            colours[row["mode"]],
+            marked=True,
         )
         for row in result["modes"]
     ]

@@ -10,10 +10,11 @@ from loadtests.slo.bisection import Knee, Search, find_knees
 @dataclass(frozen=True)
 class Answer:
     attained: bool
+    counts: bool = True
 
 
 def search(knee: float, start: float = 4.0) -> Knee[Answer]:
-    *_, last = find_knees({"it": new_search(start)}, lambda _, rate: Answer(rate <= knee))
+    *_, last = find_knees({"it": new_search(start)}, lambda _, rate, __: Answer(rate <= knee))
     return last["it"]
 
 
@@ -43,7 +44,7 @@ def test_searches_take_turns() -> None:
     knees = {"slow": 3.0, "fast": 30.0}
     tried: list[str] = []
 
-    def measure(name: str, rate: float) -> Answer:
+    def measure(name: str, rate: float, attempt: int) -> Answer:
         tried.append(name)
         return Answer(rate <= knees[name])
 
@@ -56,7 +57,7 @@ def test_searches_take_turns() -> None:
 def test_one_odd_moment_moves_no_knee_where_most_of_three_trials_decide(odd_moment: int) -> None:
     moments = iter(range(1000))
 
-    def measure(_: str, rate: float) -> Answer:
+    def measure(_: str, rate: float, attempt: int) -> Answer:
         return Answer((rate <= 30) != (next(moments) == odd_moment))
 
     *_, found = find_knees({"it": new_search(attempts=3)}, measure)
@@ -71,3 +72,25 @@ def test_a_rate_is_tried_until_most_trials_agree() -> None:
         tried.append(search.next_rate)
         search.add(Answer(answer))
     assert tried == [4, 4, 8, 8, 8, 16, 16] and search.next_rate == pytest.approx(8 * 2**0.5)
+
+
+def test_a_trial_that_says_nothing_is_repeated_but_not_for_ever() -> None:
+    search = new_search(attempts=1)
+    search.add(Answer(False, counts=False))
+    assert (search.next_rate, search.attempt) == (4, 1)
+    search.add(Answer(True))
+    assert search.next_rate == 8
+    for _ in range(2):
+        search.add(Answer(False, counts=False))
+    assert search.next_rate == pytest.approx(32**0.5) and len(search.knee.trials) == 4
+
+
+def test_each_attempt_is_told_which_it_is() -> None:
+    told: list[tuple[float, int]] = []
+
+    def measure(_: str, rate: float, attempt: int) -> Answer:
+        told.append((rate, attempt))
+        return Answer(rate <= 4)
+
+    list(find_knees({"it": new_search(attempts=3)}, measure))
+    assert told[:4] == [(4.0, 0), (4.0, 1), (8.0, 0), (8.0, 1)]

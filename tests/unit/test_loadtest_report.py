@@ -127,7 +127,7 @@ def test_a_sweep_names_each_ways_knee_and_their_ratios(tmp_path: Path) -> None:
 
     fast, slow = Trial(outcome(), 0.99), Trial(outcome(latency=99.0), 0.99)
     searches: dict[str, Search[Trial]] = {name: Search(4.0, 0.05, 2000.0, how.precision, 2) for name in limits}
-    *_, knees = find_knees(searches, lambda name, rate: fast if rate <= limits[name] else slow)
+    *_, knees = find_knees(searches, lambda name, rate, attempt: fast if rate <= limits[name] else slow)
     result = as_json(knees, Plan(), how)
     report = write_sweep(result, tmp_path)
     assert [row["knee_rps"] <= limits[row["mode"]] < row["not_attained_rps"] for row in result["modes"]] == [True] * 4
