@@ -82,7 +82,7 @@ bench-peers: setup $(PEERS)/.ready $(EXPANDED)/config.json  ## measure beside Op
 bench-disaggregated: setup  ## drafters in a server of their own over gRPC beside BLS; QUICK=1 for a look
 	$(BIN)/python -m loadtests.disaggregated $(if $(QUICK),--quick)
 
-$(EXPANDED)/config.json: | setup
+$(EXPANDED)/config.json: model_repository/verifier/1/weights/model.safetensors | setup
 	@echo "making $(EXPANDED): a verifier that costs what real ones cost"
 	$(BIN)/cospec-server expand --parameters 0.3e9 --out $(EXPANDED)
 

@@ -44,9 +44,10 @@ class PeerPlan:
     num_prompts: dict[int, int]
     num_scanned: dict[int, int]
 
-    def scanned(self, system: str) -> list[Contender]:
-        """Every drafter at every draft length."""
-        return [Contender(system, drafter, length) for drafter in DOMAINS for length in self.draft_lengths]
+    def scanned(self, system: str, concurrency: int) -> list[Contender]:
+        """Every drafter at every draft length, and where the engine can be told each prompt's own, that too."""
+        told = (OWN,) if system == OPENVINO and concurrency == 1 else ()
+        return [Contender(system, drafter, length) for drafter in (*DOMAINS, *told) for length in self.draft_lengths]
 
 
 FULL = PeerPlan(3, 64, (2, 3, 5, 8), {1: 10, 8: 24}, {1: 5, 8: 8})
@@ -66,11 +67,9 @@ def best_of_each_drafter(rates: Mapping[Contender, float]) -> list[Contender]:
     return [best_of(group) for group in by_drafter.values()]
 
 
-def finalists(system: str, concurrency: int, rates: Mapping[Contender, float]) -> list[Contender]:
+def finalists(system: str, rates: Mapping[Contender, float]) -> list[Contender]:
     """What is measured in every repeat, given tokens per second of the scan."""
     plain = Contender(system)
     if system == COSPEC:
         return [plain, best_of(rates), Contender(COSPEC, AUTO)]
-    each = best_of_each_drafter(rates)
-    own = Contender(system, OWN, best_of(rates).num_draft_tokens)
-    return [plain, *each, own] if concurrency == 1 else [plain, *each]  # in a batch a pipeline has but one drafter
+    return [plain, *best_of_each_drafter(rates)]

@@ -1,5 +1,6 @@
 """The engines that are compared, each behind `run`: contenders and prompts in, one cell a contender out."""
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -101,16 +102,24 @@ def _sample(answer: dict[str, Any]) -> Sample:
 
 def convert(name: str, verifier: Path, weights: str = "16 bits") -> Path:
     """Verifier and, at 16 bits, drafters as OpenVINO models, made once; their folder. Raises `BaselineFailed`."""
-    out = CONVERTED / f"{name}-{weights.replace(' ', '')}"
     models = {"verifier": verifier}
     if weights == "16 bits":
         models |= {f"drafter_{domain}": drafter_weights(domain) for domain in DOMAINS}
+    out = CONVERTED / f"{name}-{weights.replace(' ', '')}-{_digest(models.values())}"
     named = [f"{model}={folder}" for model, folder in models.items()]
     command = [str(PEER_PYTHON), WORKER, "convert", "--out", str(out), "--weights", weights, *named]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise BaselineFailed(f"conversion to OpenVINO (exit code {result.returncode}): {result.stderr.strip()[-500:]}")
     return out
+
+
+def _digest(checkpoints: Iterable[Path]) -> str:
+    """Of what is inside, so that weights trained anew are converted anew."""
+    digest = hashlib.sha256()
+    for path in sorted(file for folder in checkpoints for file in folder.iterdir() if file.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def drafter_weights(domain: str) -> Path:

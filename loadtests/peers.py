@@ -72,7 +72,7 @@ def measure_pair(pair: Pair, plan: PeerPlan, settings: ServerSettings, peers_onl
             systems = {COSPEC: CoSpec(stack.enter_context(Client(url))), **systems}
         scanned = scan(systems, plan, pair.name)
         chosen = {
-            (system, concurrency): finalists(system, concurrency, _rates_of(scanned, system, concurrency))
+            (system, concurrency): finalists(system, _rates_of(scanned, system, concurrency))
             for system in systems
             for concurrency in plan.num_prompts
         }
@@ -98,7 +98,7 @@ def scan(systems: Mapping[str, System], plan: PeerPlan, name: str) -> Rates:
     rates: Rates = {}
     turns = [(system, concurrency) for system in systems for concurrency in plan.num_scanned]
     for system, concurrency in tqdm(turns, desc=f"{name}: best k", unit="turn"):
-        contenders = plan.scanned(system)
+        contenders = plan.scanned(system, concurrency)
         prompts = take(mixed_prompts(), plan.num_scanned[concurrency])
         cells = systems[system].run(contenders, concurrency, prompts, plan.max_tokens)
         for contender, cell in zip(contenders, cells, strict=True):

@@ -58,8 +58,8 @@ def result() -> dict[str, Any]:
 
 @pytest.mark.parametrize("plan", [FULL, QUICK])
 def test_every_drafter_is_looked_at_with_every_draft_length_on_all_domains_alike(plan: Any) -> None:
-    scanned = plan.scanned(OPENVINO)
-    assert len(set(scanned)) == len(DOMAINS) * len(plan.draft_lengths)
+    for system in (COSPEC, OPENVINO):
+        assert len(set(plan.scanned(system, 8))) == len(DOMAINS) * len(plan.draft_lengths)
     assert plan.num_scanned[1] % len(DOMAINS) == 0 and plan.num_prompts[1] % len(DOMAINS) == 0
 
 
@@ -67,13 +67,16 @@ def test_each_drafter_goes_on_at_its_own_best_draft_length() -> None:
     assert best_of_each_drafter(SCAN) == [Contender(OPENVINO, "chat", 5), Contender(OPENVINO, "code", 2)]
 
 
-def test_a_drafter_of_each_prompts_own_is_for_one_request_at_a_time() -> None:
-    own = Contender(OPENVINO, OWN, 2)
-    assert own in finalists(OPENVINO, 1, SCAN) and own not in finalists(OPENVINO, 8, SCAN)
+def test_where_an_engine_is_told_each_prompts_drafter_that_has_a_best_draft_length_of_its_own() -> None:
+    told = {contender for contender in FULL.scanned(OPENVINO, 1) if contender.drafter == OWN}
+    assert told == {Contender(OPENVINO, OWN, length) for length in FULL.draft_lengths}
+    assert not any(contender.drafter == OWN for contender in (*FULL.scanned(OPENVINO, 8), *FULL.scanned(COSPEC, 1)))
+    chosen = finalists(OPENVINO, {**SCAN, Contender(OPENVINO, OWN, 2): 60.0, Contender(OPENVINO, OWN, 8): 90.0})
+    assert Contender(OPENVINO, OWN, 8) in chosen and Contender(OPENVINO, OWN, 2) not in chosen
 
 
 def test_cospec_goes_on_with_off_its_best_fixed_drafter_and_auto() -> None:
-    chosen = finalists(COSPEC, 8, {Contender(COSPEC, each.drafter, each.num_draft_tokens): SCAN[each] for each in SCAN})
+    chosen = finalists(COSPEC, {Contender(COSPEC, each.drafter, each.num_draft_tokens): SCAN[each] for each in SCAN})
     assert [contender.mode.speculation for contender in chosen] == ["off", "fixed:code:2", "auto"]
 
 
