@@ -125,12 +125,18 @@ def _arrivals(options: argparse.Namespace, settings: Settings) -> list[Arrival]:
     for name in ("speed", "rate", "seconds", "prompt_tokens", "output_tokens"):
         if not 0 < getattr(options, name) < math.inf:
             raise PlanError(f"--{name.replace('_', '-')} must be above 0, got {getattr(options, name)}")
+    if options.seed < 0:
+        raise PlanError(f"--seed must be at least 0, got {options.seed}")
     if options.trace is not None:
         arrivals = read_trace(options.trace)
     else:
         lengths = options.prompt_tokens, options.output_tokens
         arrivals = poisson(options.rate, options.seconds, *lengths, options.seed)
-    return fitted(arrivals, options.speed, 1.0, settings.engine.verifier.max_length, options.seed)
+    room = settings.engine.verifier.max_length
+    too_long = sum(each.prompt_tokens + each.output_tokens > room for each in arrivals)
+    if too_long:
+        print(f"cospec-server: {too_long} of {len(arrivals)} requests are cut to {room} tokens", file=sys.stderr)
+    return fitted(arrivals, options.speed, 1.0, room, options.seed)
 
 
 def _report(options: argparse.Namespace, replicas: int, outcome: Outcome) -> None:
@@ -144,5 +150,9 @@ def _report(options: argparse.Namespace, replicas: int, outcome: Outcome) -> Non
         f"goodput               {outcome.goodput:.2f} requests/s; {outcome.attainment:.1%} keep their promises\n"
         f"TTFT                  p50 {outcome.ttft_p50 * 1e3:.0f} ms, p99 {outcome.ttft_p99 * 1e3:.0f} ms\n"
         f"TPOT                  p50 {outcome.tpot_p50 * 1e3:.1f} ms, p99 {outcome.tpot_p99 * 1e3:.1f} ms\n"
-        f"acceptance length     {outcome.mean_acceptance_length:.2f} tokens a drafted round"
+        f"acceptance length     {_length(outcome.mean_acceptance_length)}"
     )
+
+
+def _length(tokens: float | None) -> str:
+    return "nobody drafted" if tokens is None else f"{tokens:.2f} tokens a drafted round"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 # What public traces call them: Azure's (CSV), Mooncake's (JSON lines, milliseconds), and plain names.
+DATE = re.compile(r"(.+?)(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 TIMES = ("TIMESTAMP", "timestamp", "arrival_s")
 PROMPTS = ("ContextTokens", "input_length", "prompt_tokens")
 OUTPUTS = ("GeneratedTokens", "output_length", "output_tokens")
@@ -50,22 +52,31 @@ def read_trace(path: Path) -> list[Arrival]:
 
 
 def fitted(arrivals: Iterable[Arrival], speed: float, share: float, room: int, seed: int) -> list[Arrival]:
-    """`speed` times as fast, of which a random `share` comes, cut to `room` tokens of prompt and output."""
+    """`speed` times as fast, of which a random `share` comes, cut to `room` tokens of prompt and output: of what does
+    not fit, the output keeps a quarter of the room, and the prompt the rest."""
     random = np.random.default_rng(seed)
     return [
-        Arrival(each.at / speed, min(each.prompt_tokens, room - room // 4), min(each.output_tokens, room // 4))
+        Arrival(each.at / speed, *_cut(each.prompt_tokens, each.output_tokens, room))
         for each in arrivals
         if share >= 1 or random.random() < share
     ]
 
 
-def _arrivals(path: Path, rows: list[Mapping[str, Any]]) -> Iterator[Arrival]:
+def _cut(prompt: int, output: int, room: int) -> tuple[int, int]:
+    prompt = min(prompt, room - min(output, room // 4))
+    return prompt, min(output, room - prompt)
+
+
+def _arrivals(path: Path, rows: list[Any]) -> Iterator[Arrival]:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise TraceError(f"{path}: arrival {number} is no JSON object: {row!r}")
     names = [_column(path, rows[0], choices) for choices in (TIMES, PROMPTS, OUTPUTS)]
     latest = -np.inf
     for number, row in enumerate(rows, start=1):
         try:
-            at, prompt, output = _seconds(row[names[0]]), int(row[names[1]]), int(row[names[2]])
-        except (KeyError, TypeError, ValueError):
+            at, prompt, output = _seconds(names[0], row[names[0]]), int(row[names[1]]), int(row[names[2]])
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise TraceError(f"{path}: arrival {number} has no usable time and lengths: {dict(row)}") from None
         if at < latest:
             raise TraceError(f"{path}: arrival {number} comes before the one above it; times must not run backwards")
@@ -80,12 +91,11 @@ def _column(path: Path, row: Mapping[str, Any], choices: tuple[str, ...]) -> str
     raise TraceError(f"{path}: has no column {' or '.join(choices)}; columns: {', '.join(row)}")
 
 
-def _seconds(value: Any) -> float:
-    """Of a number of seconds, of Mooncake's whole milliseconds, or of a date with time."""
-    if isinstance(value, int):
-        return value / 1e3
+def _seconds(column: str, value: Any) -> float:
+    """Of a number of seconds, in Mooncake's column of milliseconds, or of a date with time, UTC unless it says else."""
     try:
-        return float(value)
+        return float(value) / (1e3 if column == "timestamp" else 1)
     except ValueError:
-        date, _, fraction = str(value).partition(".")
-        return datetime.fromisoformat(date).timestamp() + float(f"0.{fraction or 0}")
+        date, fraction, zone = DATE.fullmatch(str(value)).groups()  # type: ignore[union-attr]
+        moment = datetime.fromisoformat(date + (zone or "+00:00").replace("Z", "+00:00"))
+        return moment.timestamp() + float(fraction or 0)

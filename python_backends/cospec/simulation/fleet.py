@@ -4,7 +4,6 @@ import asyncio
 import math
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, replace
-from statistics import fmean
 
 import numpy as np
 from tqdm import tqdm
@@ -49,7 +48,7 @@ class Outcome:
     ttft_p99: float
     tpot_p50: float
     tpot_p99: float
-    mean_acceptance_length: float
+    mean_acceptance_length: float | None  # tokens of a round with a draft; None: nobody drafted
 
 
 def simulate(scenario: Scenario, arrivals: Rows[Arrival], replicas: int, progress: bool = False) -> Outcome:
@@ -141,6 +140,8 @@ def _outcome(served: Rows[Sequence], refused: int, seconds: float) -> Outcome:
         sequence.first_token_at - sequence.submitted_at for sequence in served if sequence.first_token_at is not None
     ]
     tpot = [_tpot(sequence) for sequence in served if sequence.num_output_tokens > 1]
+    counted = [sequence.statistics for sequence in served]
+    drafted = sum(each.drafted_rounds for each in counted)
     return Outcome(
         requests=requests,
         refused=refused,
@@ -152,7 +153,7 @@ def _outcome(served: Rows[Sequence], refused: int, seconds: float) -> Outcome:
         ttft_p99=_percentile(ttft, 99),
         tpot_p50=_percentile(tpot, 50),
         tpot_p99=_percentile(tpot, 99),
-        mean_acceptance_length=fmean([each.statistics.mean_acceptance_length for each in served] or [math.nan]),
+        mean_acceptance_length=1 + sum(each.num_accepted_tokens for each in counted) / drafted if drafted else None,
     )
 
 
