@@ -1,5 +1,6 @@
 """Requests at their own times, whether answers come or not: what a load makes of each contender."""
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -108,11 +109,16 @@ def summarize(answers: Sequence[Answer], seconds: float, ttft: float, tpot: floa
         attainment=kept / len(answers),
         goodput=kept / seconds,
         tokens_per_second=sum(each.generation.num_output_tokens for each in answered if each.generation) / seconds,
-        ttft_p99=percentile([each.ttft * 1e3 for each in answered], 0.99),
-        tpot_p50=percentile([each.tpot * 1e3 for each in answered], 0.5),
-        tpot_p99=percentile([each.tpot * 1e3 for each in answered], 0.99),
+        ttft_p99=_milliseconds([each.ttft for each in answered], 0.99),
+        tpot_p50=_milliseconds([each.tpot for each in answered], 0.5),
+        tpot_p99=_milliseconds([each.tpot for each in answered], 0.99),
         failed=1 - len(answered) / len(answers),
-        sent_late_p99=percentile([each.sent_late * 1e3 for each in answered], 0.99),
+        sent_late_p99=_milliseconds([each.sent_late for each in answered], 0.99),
         mean_acceptance_length=1 + sum(each.num_accepted_tokens for each in metrics) / drafted if drafted else 1.0,
         texts=tuple((each.due.prompt.text, each.generation.text) for each in answered if each.generation),
     )
+
+
+def _milliseconds(seconds: Sequence[float], share: float) -> float:
+    """Not a number where nothing was answered."""
+    return percentile(seconds, share) * 1e3 if seconds else math.nan

@@ -108,7 +108,10 @@ def _objectives(document: Any) -> Objectives:
     if not sum(objective.share for objective in classes):
         raise BadInput("classes must have a share above 0 together")
     known = figure_names(tuple(objective.name for objective in classes))
-    return Objectives(classes, tuple(_rule(*item, known) for item in _mapping(sections.get("gate"), "gate").items()))
+    gate = tuple(_rule(*item, known) for item in _mapping(sections.get("gate", {}), "gate").items())
+    if not gate:
+        raise BadInput("gate must bound at least one metric, such as attainment: {min: 0.99}")
+    return Objectives(classes, gate)
 
 
 def _objective(name: str, values: Any) -> Objective:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def running_server(*arguments: str) -> Iterator[str]:
 def running_addresses(
     *arguments: str, command: Sequence[str] = (COSPEC_SERVER, "serve"), start_timeout: float = START_TIMEOUT
 ) -> Iterator[Addresses]:
-    """A ready server, stopped at the end; `arguments` go to it. Raises `ServerFailed`."""
+    """A ready server, stopped at the end, SIGTERM's too; `arguments` go to it. Raises `ServerFailed`."""
+    _end_in_order()
     http, grpc, metrics = free_ports(3)
     ports = ["--http-port", str(http), "--grpc-port", str(grpc), "--metrics-port", str(metrics)]
     # Files, not pipes: a pipe that nobody reads fills up, and then the server stands still.
@@ -76,6 +78,13 @@ def running_addresses(
             yield Addresses(*(f"localhost:{port}" for port in (grpc, http, metrics)))
         finally:
             _stop(process)
+
+
+def _end_in_order() -> None:
+    """On SIGTERM: else the server would outlive us."""
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", output: IO[bytes], errors: IO[bytes], limit: float) -> None:

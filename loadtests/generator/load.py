@@ -17,6 +17,7 @@ from loadtests.generator.timed_request import send, unsent
 from loadtests.objectives import Objectives
 
 START_DELAY = 0.2  # seconds between a user's start and the run's zero
+PAUSE = 1.0  # seconds before a caller that was refused asks again
 
 
 class Load:
@@ -73,7 +74,10 @@ class Load:
             self._wait_until(0)
             if self.clock() >= self._plan.end:
                 return
-            self._asked.spawn(self._ask, replace(request, at=self.clock())).join()
+            asked = self._asked.spawn(self._ask, replace(request, at=self.clock()))
+            asked.join()
+            if isinstance(asked.value, Record) and not asked.value.is_ok:
+                gevent.sleep(PAUSE)
 
     def clock(self) -> float:
         """Seconds since the run's zero."""
@@ -86,9 +90,11 @@ class Load:
             self._watcher.kill()
             self._asked.kill()
 
-    def _ask(self, request: PlannedRequest) -> None:
+    def _ask(self, request: PlannedRequest) -> Record:
         promised = self._promises.get(request.slo_class, {})
-        self._on_record(send(self._client, request, self._plan.temperature, promised, self.clock))
+        record = send(self._client, request, self._plan.temperature, promised, self.clock)
+        self._on_record(record)
+        return record
 
     def _wait_until(self, moment: float) -> None:
         seconds = moment - self.clock()

@@ -43,7 +43,10 @@ class Record:
 
     @property
     def tpot(self) -> float:
-        """Seconds per output token after the first: by tokens, never by chunks."""
+        """Seconds per output token after the first: by tokens, never by chunks. Of an answer in one piece, which tells
+        of no time after its first token, all of its seconds count."""
+        if not self.gaps and self.output_tokens > 1:
+            return self.latency / self.output_tokens
         return (self.latency - self.ttft) / max(1, self.output_tokens - 1)
 
     def attains(self, objective: Objective) -> bool:

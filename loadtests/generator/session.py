@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
 from cospec_client import CospecError
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
@@ -19,10 +20,12 @@ from loadtests.generator.load import Load
 from loadtests.generator.plan import Plan, check_plan, plan_of
 from loadtests.generator.planned_requests import PlannedRequest, plan_requests, share_of
 from loadtests.generator.record import Record
+from loadtests.generator.timed_request import unreported, unsent
 from loadtests.objectives import Objectives
 
 SHARE, ENDED = "cospec_share", "cospec_ended"
 RECORDS = "cospec_records"
+LATE = 10.0  # seconds after a run's end in which its workers may still report
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Session:
         self._environment = environment
         self._deliver = deliver
         self._unsent: list[Record] = []
-        self._ended = 0
+        self._ended, self._num_shares = 0, 1
+        self._last_call: gevent.Greenlet | None = None
         self.share = Share()
         self.records: list[Record] = []
         self.requests: list[PlannedRequest] = []  # this process's share of an open loop
@@ -100,8 +104,10 @@ class Session:
         workers = [*runner.clients.ready]
         if runner.target_user_count < len(workers):
             raise BadInput(f"--users must be at least the number of workers, {len(workers)}: each needs one")
+        self._num_shares = len(workers)
         for index, worker in enumerate(workers):
             runner.send_message(SHARE, {"index": index, "workers": len(workers)}, worker.id)
+        self._last_call = gevent.spawn_later(self.plan.end + self.plan.grace + LATE, self._go_on_without)
 
     def _take_share(self, msg: Any, **_: Any) -> None:
         self.share = Share(**msg.data)
@@ -133,19 +139,29 @@ class Session:
     def _take_end(self, msg: Any, **_: Any) -> None:
         self._take_report({RECORDS: msg.data})
         self._ended += 1
-        if not self.is_master or self._ended == self.share_count:
+        if self._ended == self._num_shares:
             self._finish()
 
-    @property
-    def share_count(self) -> int:
-        return int(self._environment.runner.worker_count) if self.is_master else 1
+    def _go_on_without(self) -> None:
+        """Workers are lost: what they did not report was not answered, for all that is known."""
+        planned = [] if self.plan.is_closed else plan_requests(self.plan, self.objectives)
+        self.records += [unsent(request, self.plan.end) for request in unreported(planned, self.records)]
+        print(f"loadtest: {self._num_shares - self._ended} of {self._num_shares} workers were lost", file=sys.stderr)
+        self._finish()
 
     def _finish(self) -> None:
         runner = self._environment.runner
+        self._end_last_call()
         self._deliver(self.plan, self.records)
         (runner.quit if self._environment.parsed_options.headless else runner.stop)()
 
+    def _end_last_call(self) -> None:
+        if self._last_call is not None and self._last_call is not gevent.getcurrent():
+            self._last_call.kill()
+        self._last_call = None
+
     def _stop(self, **_: Any) -> None:
+        self._end_last_call()
         if hasattr(self, "load"):
             self.load.abandon()
 

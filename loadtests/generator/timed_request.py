@@ -1,7 +1,8 @@
 """Sends one request and takes its times."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -44,6 +45,19 @@ def unsent(request: PlannedRequest, now: float) -> Record:
     return replace(waiting, outcome=UNFINISHED, error="not sent by the end of the run", latency=waiting.lag)
 
 
+def unreported(planned: Sequence[PlannedRequest], records: Sequence[Record]) -> list[PlannedRequest]:
+    """Those of the plan that no record is of."""
+    known = Counter((record.at, record.domain, record.slo_class) for record in records)
+    left = []
+    for request in planned:
+        place = request.at, request.domain, request.slo_class
+        if known[place]:
+            known[place] -= 1
+        else:
+            left.append(request)
+    return left
+
+
 def outcome_of(error: CospecError) -> str:
     if isinstance(error, Unavailable):
         return REJECTED
@@ -62,6 +76,9 @@ def _options(request: PlannedRequest, temperature: float, promised: Mapping[str,
 
 
 def _finished(waiting: Record, generation: Generation, moments: list[float]) -> Record:
+    if not generation.finish_reason:  # HTTP tells no end of a stream from a connection that was lost
+        error, latency = "the stream ended before the answer did", waiting.lag + generation.latency
+        return replace(waiting, outcome=FAILED, error=error, latency=latency)
     metrics = generation.perf_metrics
     return replace(
         waiting,

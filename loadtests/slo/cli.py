@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -51,7 +50,6 @@ exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that our server ends with us
     try:
         action: Callable[[argparse.Namespace], int] = options.action
         return action(options)

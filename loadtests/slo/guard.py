@@ -64,6 +64,9 @@ def learn(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise BadInput("repeats must be of the same plan, verifier and processor")
     common = set.intersection(*(set(result["ratios"]) for result in results))
     learnt = {name: _learnt([result["ratios"][name] for result in results]) for name in RATIOS if name in common}
+    for name, ratio in learnt.items():
+        if ratio["tolerance"] >= 1:
+            raise BadInput(f"repeats lie too far apart to learn from: {name} by {ratio['tolerance'] / SPREADS:.0%}")
     return {**kept(results[0]), "repeats": len(results), "ratios": learnt}
 
 

@@ -1,6 +1,7 @@
 """The comparison of controllers: its figures, ratios and report, on answers made by hand; replays on a fake server."""
 
 import json
+import math
 import random
 import time
 from itertools import pairwise
@@ -152,6 +153,11 @@ def test_requests_that_fail_keep_no_promise() -> None:
     answers, seconds = replay(Server(failing=2), AUTO, [Due(0.0, PROMPT, 8)] * 4, 9.0, 9.0)  # type: ignore[arg-type]
     found = summarize(answers, seconds, 9.0, 9.0)
     assert found.attainment == 0.5 and found.failed == 0.5
+
+
+def test_a_replay_of_which_nothing_was_answered_has_no_times() -> None:
+    found = summarize([Answer(Due(0, PROMPT, 8), None)], 1.0, 0.5, 0.05)
+    assert (found.attainment, found.failed) == (0.0, 1.0) and math.isnan(found.ttft_p99)
 
 
 def test_a_promise_is_kept_by_both_times() -> None:

@@ -57,6 +57,11 @@ def test_time_per_token_is_by_tokens_and_a_single_token_has_none() -> None:
     assert found["throughput_tps"] == pytest.approx(11 / 10)
 
 
+def test_an_answer_in_one_piece_cannot_hide_its_time_in_the_first_token() -> None:
+    found = figures([record(3, ttft=1.0, latency=1.0, output_tokens=10)])
+    assert found["tpot_p99_ms"] == pytest.approx(100)
+
+
 def test_throughput_is_over_the_time_that_the_answers_took() -> None:
     assert figures([record(11, latency=11.0, output_tokens=40)])["throughput_tps"] == pytest.approx(2)
 
@@ -141,6 +146,11 @@ def test_a_tolerance_is_learnt_from_how_far_repeats_lie_apart() -> None:
         "tolerance": pytest.approx(2 * 0.4 / 2.2, abs=1e-4),
     }
     assert learnt["attainment"]["tolerance"] == guard.LEAST_TOLERANCE
+
+
+def test_repeats_that_lie_too_far_apart_teach_nothing() -> None:
+    with pytest.raises(BadInput, match="repeats lie too far apart to learn from: TTFT p50 under load over alone"):
+        guard.learn([result(2.0), result(5.0)])
 
 
 def test_a_regression_is_only_what_is_worse_beyond_the_tolerance() -> None:

@@ -50,6 +50,7 @@ def test_a_rule_holds_within_its_bounds_and_never_for_what_was_not_measured() ->
             r"gate\.attainment has the unknown key 'above'; allowed: min, max",
         ),
         (CLASSES + "gate: {attainment: {}}", "must have min or max"),
+        (CLASSES, "gate must bound at least one metric"),
         (CLASSES + "gates: {}", "unknown key 'gates'; allowed: classes, gate"),
         ("classes: {fast: {max_tokens: 8, ttft: 100}}", r"classes\.fast has the unknown key 'ttft'"),
         ("classes: {fast: {max_tokens: 0}}", r"classes\.fast\.max_tokens must be a whole number from 1, got 0"),

@@ -21,7 +21,7 @@ from loadtests.generator.load import Load
 from loadtests.generator.plan import Plan
 from loadtests.generator.planned_requests import PlannedRequest
 from loadtests.generator.record import FAILED, OK, REJECTED, TIMEOUT, UNFINISHED, Record
-from loadtests.generator.timed_request import send
+from loadtests.generator.timed_request import send, unreported
 from loadtests.objectives import load_objectives
 
 METRICS = {"drafted_rounds": 2, "num_accepted_tokens": 3, "drafter_shares": {"code": 1.0}}
@@ -103,6 +103,30 @@ def test_a_class_that_the_server_does_not_know_is_told_by_its_limits_alone() -> 
 def test_what_goes_wrong_is_a_record_with_the_servers_sentence(error: CospecError, outcome: str) -> None:
     record = send(Client(transport=ScriptedTransport(error=error)), request(), 0.0, {}, lambda: 1.0)
     assert (record.outcome, record.error) == (outcome, str(error))
+
+
+def test_a_stream_that_ends_before_its_answer_is_a_failure() -> None:
+    class Cut(ScriptedTransport):
+        def stream(self, inputs: Mapping[str, Any]) -> Generator[Outputs, None, None]:
+            yield answer(2, text_output="ab")
+
+    record = send(Client(transport=Cut()), request(), 0.0, {}, lambda: 1.0)
+    assert (record.outcome, record.error) == (FAILED, "the stream ended before the answer did")
+
+
+def test_a_caller_that_is_refused_does_not_ask_again_at_once() -> None:
+    transport = ScriptedTransport(error=Unavailable("full"))
+    load, records, ended = loaded(transport, arrivals="closed", duration=1.2)
+    load.begin()
+    gevent.spawn(load.converse, "0/0")
+    assert ended.wait(5) and 1 <= len(records) <= 2
+
+
+def test_what_a_lost_worker_did_not_report_is_found_in_the_plan() -> None:
+    planned = [request(at=1.0), request(at=1.0), request(at=2.0, domain="math")]
+    records = [Record(1.0, 0.0, "code", "batch")]
+    assert unreported(planned, records) == planned[1:]
+    assert unreported(planned, [*records, *records, Record(2.0, 0.1, "math", "batch")]) == []
 
 
 def loaded(transport: ScriptedTransport, **plan: Any) -> tuple[Load, list[Record], gevent.event.Event]:
