@@ -16,11 +16,13 @@ from cospec.engine.blocks import Part, assemble
 from cospec.engine.checkpoints import load_weights
 from cospec.engine.compiled import in_company, load_compiled, load_forward
 from cospec.engine.compiling import compile_forward, drop_unused
+from cospec.engine.drafter import DrafterEngine
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
+from cospec.engine.sessions import SessionTable
 from cospec.engine.tiled_linear import tiled
 from cospec.processor import has_tiles
-from cospec.speculation.types import DraftTree
+from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters
 from tiny import Directory, needs_tiles, random_tokens
 
 TREE = DraftTree((5, 6, 7), (-1, -1, 0))
@@ -48,6 +50,10 @@ def test_every_shape_of_block_gives_the_eager_logits(checkpoint: Directory, tmp_
         torch.testing.assert_close(compiled.logits(assemble(compiled, parts)), expected, atol=1e-4, rtol=1e-4)
     for ours, theirs in zip(compiled.cache.layers, eager.cache.layers, strict=True):
         torch.testing.assert_close(ours[:, :64], theirs[:, :64], atol=1e-4, rtol=1e-4)
+    beam = DraftRow(1, 0, tokens[:12], 6, SamplingParameters(), width=3, branching=2)
+    engines = [DrafterEngine(model, SessionTable(8, 60.0, time.monotonic), 256) for model in (compiled, eager)]
+    [drawn], [awaited] = (engine.draft([beam]) for engine in engines)
+    assert (drawn.tree.tokens, drawn.tree.parents) == (awaited.tree.tokens, awaited.tree.parents)
 
 
 @needs_tiles

@@ -17,8 +17,12 @@ pytestmark = pytest.mark.usefixtures("loaded_kernels")
 class Case:
     """Random rows, and what `ragged_attention` is told of them."""
 
-    def __init__(self, rows: tuple[tuple[int, int, int], ...], heads: int, kv_heads: int, dim: int) -> None:
+    def __init__(
+        self, rows: tuple[tuple[int, int, int], ...], heads: int, kv_heads: int, dim: int, before: int = 0
+    ) -> None:
+        """`before`: entries behind each row's start that earlier calls wrote, of which a token sees every other."""
         torch.manual_seed(0)
+        self.before = before
         counts = [count for _, _, count in rows]
         self.rows, self.width = rows, max(counts)
         # Queries are a part of a wider tensor, as in the forward.
@@ -28,10 +32,12 @@ class Case:
         self.starts = torch.tensor([start for _, start, _ in rows])
         self.positions = torch.cat([torch.arange(start, start + count) for _, start, count in rows])
         self.places = torch.cat([torch.arange(count) + row * self.width for row, count in enumerate(counts)])
-        self.relatives = torch.tril(torch.ones(len(rows), self.width, self.width)).bool()
+        own = torch.tril(torch.ones(len(rows), self.width, self.width)).bool()
         for row, count in enumerate(counts):
             if count == len(TREE):
-                self.relatives[row, :count, :count] = TREE
+                own[row, :count, :count] = TREE
+        earlier = (torch.arange(before) % 2 == 0).expand(len(rows), self.width, -1)
+        self.relatives = torch.cat([earlier, own], dim=2)
 
     def run(self, dtype: torch.dtype, window: int | None = None) -> Tensor:
         where = (self.slots, self.starts, self.positions, self.places, self.relatives)
@@ -44,12 +50,14 @@ class Case:
         outputs = torch.empty(queries.shape, dtype=torch.float64)
         for token, place in enumerate(self.places.tolist()):
             (slot, start, count), column = self.rows[place // self.width], place % self.width
-            seen = torch.cat([torch.ones(start, dtype=torch.bool), self.relatives[place // self.width, column, :count]])
+            end = start + self.before + count
+            related = self.relatives[place // self.width, column, : self.before + count]
+            seen = torch.cat([torch.ones(start, dtype=torch.bool), related])
             if window is not None:
-                seen &= torch.arange(start + count) > self.positions[token] - window
+                seen &= torch.arange(end) > self.positions[token] - window
             for head in range(heads):
                 group = head // (heads // kv_heads)
-                keys, values = cache[slot, : start + count, group], cache[slot, : start + count, kv_heads + group]
+                keys, values = cache[slot, :end, group], cache[slot, :end, kv_heads + group]
                 scores = keys[seen] @ queries[token, head] / math.sqrt(queries.shape[2])
                 outputs[token, head] = scores.softmax(0) @ values[seen]
         return outputs
@@ -64,6 +72,12 @@ def test_rows_of_every_length_attend_as_the_formula_says(
     torch.testing.assert_close(
         case.run(torch.float32, window).double(), case.formula(torch.float32, window), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("dim", [64, 16])
+def test_tokens_see_what_earlier_calls_wrote_behind_the_start(dim: int) -> None:
+    case = Case(ROWS, 4, 2, dim, before=12)
+    torch.testing.assert_close(case.run(torch.float32).double(), case.formula(torch.float32), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

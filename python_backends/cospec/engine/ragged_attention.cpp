@@ -258,6 +258,7 @@ struct Call {
   const Tensor outputs = at::empty(queries.sizes(), queries.options());
 
   int64_t width() const { return relatives.size(1); }
+  int64_t before() const { return relatives.size(2) - width(); }  // relatives that were read in earlier calls
   int64_t heads() const { return queries.size(1); }
   int64_t dim() const { return queries.size(2); }
   int64_t kv_heads() const { return cache.size(2) / 2; }
@@ -272,7 +273,7 @@ std::vector<Row> rows_of(const Call& call) {
     const int64_t index = place[token] / call.width(), column = place[token] % call.width();
     Row& row = rows[index];
     if (row.count++ == 0) row = {slot[index], start[index], token, 1, start[index]};
-    row.end = std::max(row.end, row.start + column + 1);
+    row.end = std::max(row.end, row.start + call.before() + column + 1);
   }
   return rows;
 }
