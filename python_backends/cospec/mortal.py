@@ -8,9 +8,14 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
+def die_with_parent(number: int) -> None:
+    """This process gets the signal when the one that started it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
 def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:  # it ended before
         sys.exit(1)
     os.execv(command[0], command)

@@ -17,12 +17,15 @@ SHARED_MEMORY = Path("/dev/shm")
 MEBIBYTES_PER_MODEL = 8  # each model's stub maps a few regions of 1 MiB, which grow with the calls
 
 
-def check_ports(ports: Iterable[int]) -> None:
+def check_ports(ports: Iterable[int], host: str) -> None:
+    """`host`: address to listen on."""
     for port in ports:
-        with socket.socket() as probe:
+        if port == 0:
+            raise ServeError("port 0 cannot be used: nobody would know which it became; choose another")
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("0.0.0.0", port))
+                probe.bind((host, port))
             except (OSError, OverflowError) as error:
                 raise ServeError(f"port {port} cannot be used ({error}); choose another") from None
 

@@ -1,6 +1,7 @@
 """`cospec-server serve`: start Triton on the model repository, say when it is ready, and end it without a trace."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -8,16 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+import psutil
 
 from cospec.administration import new_key, restrictions
 from cospec.config import Settings, load_settings, with_models, with_verifier, write_settings
 from cospec.draining import Gate
 from cospec.engine.artefacts import missing_artefacts
+from cospec.own_http import call, reachable
 from cospec.preflight import (
     SHARED_MEMORY,
     check_files,
@@ -84,15 +86,15 @@ class TritonServer:
 
     @property
     def http_url(self) -> str:
-        return f"localhost:{self._options.http_port}"
+        return f"{reachable(self._options.host)}:{self._options.http_port}"
 
     @property
     def grpc_url(self) -> str:
-        return f"localhost:{self._options.grpc_port}"
+        return f"{reachable(self._options.host)}:{self._options.grpc_port}"
 
     @property
     def metrics_url(self) -> str:
-        return f"localhost:{self._options.metrics_port}"
+        return f"{reachable(self._options.host)}:{self._options.metrics_port}"
 
     def start(self, timeout: float = 180.0) -> None:
         """Check, start, and wait until every model is ready; raises `ServeError`, leaving nothing behind."""
@@ -108,7 +110,7 @@ class TritonServer:
             self._wait_until_ready(timeout)
             if "orchestrator" in settings.model_names:
                 self._warm_up()
-            self._supervisor = Supervisor(self._process.pid, self._reload)
+            self._supervisor = Supervisor(psutil.Process(self._process.pid), self._reload)
             self._supervisor.start()
         except BaseException:
             self.stop()
@@ -131,6 +133,8 @@ class TritonServer:
         if self._process is not None:
             self._terminate(self._process)
             self._process = None
+        if self._supervisor is not None and self._supervisor.is_alive():
+            self._supervisor.join()  # what it waited for has ended with Triton
         for region in SHARED_MEMORY.glob(f"{self._shm_prefix}*"):
             region.unlink(missing_ok=True)
         shutil.rmtree(self._runtime, ignore_errors=True)
@@ -141,7 +145,7 @@ class TritonServer:
 
     def _preflight(self, settings: Settings) -> None:
         repository = self._options.model_repository
-        check_ports(self._options.ports)
+        check_ports(self._options.ports, self._options.host)
         check_weights(settings, repository)
         if "orchestrator" in settings.model_names:
             check_routing_prior(settings, repository)
@@ -158,7 +162,8 @@ class TritonServer:
             return
         paths = [f"--settings={self._settings_file}", f"--model-repository={repository}"]
         command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
-        process = subprocess.Popen(dying_with_us(command), start_new_session=True)
+        scratch = {**os.environ, "TMPDIR": str(self._runtime)}  # what it leaves there ends with us
+        process = subprocess.Popen(dying_with_us(command), env=scratch, start_new_session=True)
         try:
             process.wait()
         finally:
@@ -213,17 +218,15 @@ class TritonServer:
             time.sleep(0.1)
 
     def _is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://{self.http_url}/v2/health/ready", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        with contextlib.suppress(OSError):
+            return call(f"http://{self.http_url}/v2/health/ready", 2.0) == 200
+        return False
 
     def _warm_up(self) -> None:
         """A first request, which also lets the orchestrator measure what its calls cost where it does not know."""
         url, body = f"http://{self.http_url}/v2/models/orchestrator/generate", b'{"text_input": "a", "max_tokens": 4}'
         try:
-            urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=WARM_UP_TIMEOUT).close()
+            call(url, WARM_UP_TIMEOUT, body)
         except OSError as error:
             raise ServeError(f"the models do not answer: {error}; {self._last_error()}") from None
 
@@ -233,8 +236,7 @@ class TritonServer:
         for action in ("unload", "load"):
             url = f"http://{self.http_url}/v2/repository/models/{model}/{action}"
             try:
-                request = urllib.request.Request(url, data=b"{}", headers=self.admin_headers)
-                urllib.request.urlopen(request, timeout=RELOAD_TIMEOUT).close()
+                call(url, RELOAD_TIMEOUT, b"{}", self.admin_headers)
             except OSError as error:
                 print(f"cospec-server: {model} cannot be {action}ed: {error}", file=sys.stderr)
 
@@ -261,9 +263,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def serve(options: ServeOptions) -> int:
-    """Run until Ctrl-C, SIGTERM, which drains first, or the server's own end; returns the exit code."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
+    """Run until Ctrl-C, SIGTERM, which drains first, a closed terminal, or the server's own end; the exit code."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     try:
         with TritonServer(options) as server:
             print(
@@ -292,6 +295,6 @@ class Terminated(KeyboardInterrupt):
 
 def _interrupt(number: int, frame: object) -> None:
     """Once: a second signal must not end the ending, which takes seconds at most, and `drain_seconds` before."""
-    for handled in (signal.SIGTERM, signal.SIGINT):
+    for handled in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(handled, signal.SIG_IGN)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt

@@ -13,6 +13,7 @@ OURS = {"cospec", "cospec_client", "loadtests"}
 # Folder or file -> the modules of ours that it may import, and the third-party packages.
 RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/strict_yaml.py": (set(), set()),
+    "python_backends/cospec/mortal.py": (set(), set()),
     "python_backends/cospec/processor.py": (set(), set()),
     "python_backends/cospec/config.py": ({"processor", "strict_yaml"}, {"yaml"}),
     "python_backends/cospec/signatures.py": (set(), set()),
@@ -21,7 +22,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/metrics": ({"config", "metrics", "speculation"}, set()),
     "python_backends/cospec/tracing.py": ({"config", "speculation"}, {"opentelemetry"}),
     "python_backends/cospec/engine": (
-        {"config", "processor", "signatures", "speculation", "engine"},
+        {"config", "mortal", "processor", "signatures", "speculation", "engine"},
         {"numpy", "torch", "transformers", "tqdm"},
     ),
     "python_backends/cospec/triton_io": (

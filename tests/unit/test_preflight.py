@@ -4,12 +4,15 @@ import json
 import shutil
 import socket
 import struct
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from cospec.cli import main
 from cospec.config import RemoteDrafterSettings, Settings
+from cospec.own_http import call, reachable
 from cospec.preflight import check_files, check_ports, check_shared_memory, check_weights
 from cospec.serve import free_ports
 from cospec.triton_installation import ServeError, check_python
@@ -107,12 +110,40 @@ def test_a_taken_port_is_named() -> None:
         listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(ServeError, match=f"port {port} cannot be used"):
-            check_ports([*free_ports(1), port])
+            check_ports([*free_ports(1), port], "127.0.0.1")
 
 
 def test_an_impossible_port_is_named() -> None:
-    with pytest.raises(ServeError, match="port 70000 cannot be used"):
-        check_ports([70000])
+    for port in (0, 70000):
+        with pytest.raises(ServeError, match=f"port {port} cannot be used"):
+            check_ports([port], "0.0.0.0")
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ServeError, match="cannot be used"):
+        check_ports(free_ports(1), "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "localhost"), ("127.0.0.1", "localhost"), ("10.0.0.5", "10.0.0.5"), ("::1", "[::1]"), ("::", "[::1]")],
+)
+def test_a_server_is_reached_where_it_listens(host: str, reached: str) -> None:
+    assert reachable(host) == reached
+
+
+def test_a_proxy_is_not_asked_for_our_own_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://192.0.2.1:9")
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert call(f"http://localhost:{server.server_port}/", 5.0) == 200
+        server.shutdown()
 
 
 def test_too_little_shared_memory_is_said_with_what_is_needed() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ def compiler() -> str | None:
 def written_whole(path: Path) -> Iterator[Path]:
     """A name to write to; what is there at the end becomes `path`, so that nobody reads half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+    # Containers that share a cache share process ids as well.
+    unfinished = path.with_name(f"{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         yield unfinished
         unfinished.replace(path)

@@ -1,5 +1,6 @@
 """Compiled forwards, which `compiling.py` makes, as they are loaded: in a second, without transformers."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,7 +42,8 @@ def load_compiled(weights: Path, settings: ModelSettings) -> Compiled | None:
     if not all(path.exists() for path in needed):
         return None
     for path in needed:
-        path.touch()
+        with contextlib.suppress(OSError):  # where the cache can only be read, nothing is dropped from it either
+            path.touch()
     load_kernels()
     forward, *few = [load_forward(forward.path) for forward in forwards]
     if few:

@@ -5,6 +5,7 @@ weights into oneDNN's own layout. Compiling takes seconds a model, so artefacts 
 """
 
 import os
+import signal
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -34,6 +35,7 @@ from cospec.engine.kv_cache import KVCache
 from cospec.engine.quantized import quantize
 from cospec.engine.tiled_linear import tiled
 from cospec.engine.weights import Weights
+from cospec.mortal import die_with_parent
 
 AT_ONCE = 2  # compilers, of about 1 GiB each
 SUFFIXES = (".pt2", ".so")  # of artefacts
@@ -48,7 +50,7 @@ def compile_missing(settings: Settings, repository: Path) -> None:
     context = get_context("spawn")  # a fork would inherit torch's threads
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = scratch
-        with ProcessPoolExecutor(AT_ONCE, context) as pool:
+        with ProcessPoolExecutor(AT_ONCE, context, die_with_parent, (signal.SIGKILL,)) as pool:
             futures = [pool.submit(_compile_artefact, job) for job in jobs]
             for future in tqdm(as_completed(futures), desc="compiling models", unit="model", total=len(jobs)):
                 future.result()
@@ -127,7 +129,7 @@ def _example(cache: KVCache) -> Block:
 def _dynamic_shapes(num_slots: int, max_length: int) -> tuple[dict[int, Dim], ...]:
     """Which dimensions vary, in the order of `Block`."""
     tokens = Dim("tokens", min=1, max=num_slots * max_length)
-    rows, width = Dim("rows", min=1, max=num_slots), Dim("width", min=1, max=max_length)
+    rows, width = Dim("rows", min=1, max=max(2, num_slots)), Dim("width", min=1, max=max_length)  # no range of one
     span = Dim("span", min=1, max=max_length)
     length, wanted = Dim("length", min=1, max=max_length), Dim("wanted", min=1, max=num_slots * max_length)
     token, row = {0: tokens}, {0: rows}
