@@ -234,6 +234,8 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"drafters must not hold {RESERVED!r}, which is the free expert's name")
     if settings.engine.verifier.quantize != "none":
         raise SettingsError("engine.verifier.quantize must be none: rounded weights would change the text")
+    if settings.engine.drafter.weights:
+        raise SettingsError("engine.drafter.weights must be empty: each drafter has its own, drafter_*/1/weights")
     if speculation.num_draft_tokens > speculation.max_draft_tokens:
         raise SettingsError(
             f"speculation.num_draft_tokens must be at most speculation.max_draft_tokens "

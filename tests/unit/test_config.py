@@ -60,6 +60,7 @@ def test_what_is_not_set_has_a_default(tmp_path: Path) -> None:
             "remote_drafters.math.tls must have certificate_chain and private_key, or neither",
         ),
         ("models: [drafter_poetry]", "models must be some of verifier, drafter_chat"),
+        ("engine: {drafter: {weights: elsewhere}}", "engine.drafter.weights must be empty"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_is_allowed(tmp_path: Path, text: str, mentioned: str) -> None:

@@ -1,5 +1,7 @@
 """Rows survive the way through Triton's arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cospec.speculation.types import (
@@ -53,6 +55,19 @@ def test_a_row_without_context_is_refused() -> None:
     empty = DraftRow(3, 5, np.asarray([], dtype=np.int32), 4, SAMPLING)
     with pytest.raises(ValueError, match="context must hold at least one token"):
         codec.decode_draft(codec.encode_draft([empty]))
+
+
+def test_a_row_that_begins_before_its_session_is_refused() -> None:
+    draft = DraftRow(1, -5, np.asarray([5], dtype=np.int32), 3, SAMPLING)
+    with pytest.raises(ValueError, match="committed_length must be at least 0, got -5"):
+        codec.decode_draft(codec.encode_draft([draft]))
+    with pytest.raises(ValueError, match="committed_length must be at least 0, got -5"):
+        codec.decode_verify(codec.encode_verify([replace(row(1, [5], TREE), committed_length=-5)]))
+
+
+def test_a_node_before_its_parent_is_refused() -> None:
+    with pytest.raises(ValueError, match="node_parents must each stand before their node"):
+        codec.decode_verify(codec.encode_verify([row(1, [5], DraftTree((7, 8), (1, -1)))]))
 
 
 def test_verify_results() -> None:

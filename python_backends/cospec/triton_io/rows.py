@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cospec.signatures import PADDING, Operation, RealColumn, ResultColumn, RowColumn
 from cospec.speculation.types import (
+    NO_PARENT,
     DraftResult,
     DraftRow,
     DraftTree,
@@ -66,14 +67,12 @@ def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
         if whole[RowColumn.OPERATION] == Operation.RELEASE:
             rows.append(Release(_unsigned(whole[RowColumn.SESSION_ID])))
             continue
-        tokens = _unpad(arrays["node_tokens"][index])
-        tree = DraftTree(tuple(tokens.tolist()), tuple(arrays["node_parents"][index][: len(tokens)].tolist()))
         rows.append(
             VerifyRow(
                 _unsigned(whole[RowColumn.SESSION_ID]),
-                whole[RowColumn.COMMITTED_LENGTH],
+                _length(whole),
                 _context(arrays["context"][index]),
-                tree,
+                _tree(arrays["node_tokens"][index], arrays["node_parents"][index]),
                 _sampling(whole, arrays["reals"][index].tolist()),
                 whole[RowColumn.NUM_TOKENS],
             )
@@ -90,7 +89,7 @@ def decode_draft(arrays: Arrays) -> list[DraftRow | Release]:
         rows.append(
             DraftRow(
                 _unsigned(whole[RowColumn.SESSION_ID]),
-                whole[RowColumn.COMMITTED_LENGTH],
+                _length(whole),
                 _context(arrays["context"][index]),
                 whole[RowColumn.NUM_TOKENS],
                 _sampling(whole, arrays["reals"][index].tolist()),
@@ -167,11 +166,26 @@ def _encode_rows(rows: Sequence[VerifyRow] | Sequence[DraftRow]) -> Arrays:
     }
 
 
+def _length(whole: list[int]) -> int:
+    length = whole[RowColumn.COMMITTED_LENGTH]
+    if length < 0:
+        raise ValueError(f"committed_length must be at least 0, got {length}")
+    return length
+
+
 def _context(row: NDArray[Any]) -> NDArray[Any]:
     tokens = _unpad(row)
     if not len(tokens):  # a forward of no tokens would end the process
         raise ValueError("context must hold at least one token")
     return tokens
+
+
+def _tree(tokens: NDArray[Any], parents: NDArray[Any]) -> DraftTree:
+    nodes = _unpad(tokens)
+    tree = DraftTree(tuple(nodes.tolist()), tuple(parents[: len(nodes)].tolist()))
+    if any(not NO_PARENT <= parent < node for node, parent in enumerate(tree.parents)):
+        raise ValueError("node_parents must each stand before their node")
+    return tree
 
 
 def _sampling(whole: list[int], reals: list[float]) -> SamplingParameters:
