@@ -84,6 +84,7 @@ bench-disaggregated: setup  ## drafters in a server of their own over gRPC besid
 
 $(EXPANDED)/config.json: model_repository/verifier/1/weights/model.safetensors | setup
 	@echo "making $(EXPANDED): a verifier that costs what real ones cost"
+	@rm -rf $(EXPANDED)
 	$(BIN)/cospec-server expand --parameters 0.3e9 --out $(EXPANDED)
 
 # optimum-intel asks for torchvision, which PyPI builds for CUDA: beside a CPU torch its import fails, and no text model needs it.
