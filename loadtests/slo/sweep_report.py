@@ -93,13 +93,17 @@ def _card(
     lines = [
         Line(
             row["mode"],
-            sorted((trial["offered_rps"], trial[figure]) for trial in row["trials"]),
+            [(trial["offered_rps"], trial[figure]) for trial in _by_load(row["trials"])],
             colours[row["mode"]],
             marked=True,
         )
         for row in result["modes"]
     ]
     return Card(title, "", line_chart(lines, "offered requests/s", unit, limits, **style), tuple(colours.items()))
+
+
+def _by_load(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(trials, key=lambda trial: float(trial["offered_rps"]))
 
 
 def _total(result: Mapping[str, Any]) -> int:
