@@ -142,3 +142,13 @@ def test_without_artefacts_the_eager_forward_serves(
 ) -> None:
     monkeypatch.setenv(artefacts.CACHE_VARIABLE, str(tmp_path))
     assert load_compiled(checkpoint("llama"), SETTINGS) is None
+
+
+@pytest.mark.usefixtures("loaded_kernels")
+def test_a_cache_of_one_slot_is_compiled_for_as_well(checkpoint: Directory, tmp_path: Path) -> None:
+    weights = load_weights(checkpoint("qwen2"), torch.float32, CPU, 64)
+    compile_forward(weights, 1, 64, tmp_path / "x.pt2")
+    eager, compiled = LanguageModel(weights, 1, 64), LanguageModel(load_forward(tmp_path / "x.pt2"), 1, 64)
+    parts = [Part(0, 0, random_tokens(9))]
+    expected = eager.logits(assemble(eager, parts))
+    torch.testing.assert_close(compiled.logits(assemble(compiled, parts)), expected, atol=1e-4, rtol=1e-4)
