@@ -109,7 +109,6 @@ def _goodput(chances: Sequence[float], depth: int, occasion: Occasion, costs: Co
     rows, verify = len(chances), occasion.verify
     values = np.asarray(chances)
     tokens = float(((1 - values ** (depth + 1)) / (1 - values)).sum())
-    drafters = max(1, min(rows, occasion.num_drafters))
-    drafting = costs.draft_seconds(DraftWork(drafters, rows, depth, rows * depth))
+    drafting = costs.draft_seconds(DraftWork(min(rows, occasion.num_drafters), rows, depth, rows * depth))
     verifying = costs.verify_seconds(VerifyWork(rows, verify.tokens + rows * depth, verify.longest))
     return tokens / (drafting + verifying + costs.between_seconds(rows))

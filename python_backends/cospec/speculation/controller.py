@@ -234,7 +234,7 @@ class _Hopes:
     def _num_asked(self, rows: int) -> int:
         """Drafters that so many sequences, of any subject, ask together."""
         most, each = self._occasion.num_drafters, self._occasion.drafters_each
-        return max(1, round(most * (1 - (1 - 1 / most) ** (each * rows)))) if most else 1
+        return max(1, round(most * (1 - (1 - 1 / most) ** (each * rows)))) if most else 0
 
 
 def plain_rate(occasion: Occasion, costs: CostModel) -> float:

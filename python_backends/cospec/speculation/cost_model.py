@@ -118,6 +118,9 @@ class CostModel:
         return seconds
 
     def draft_seconds(self, work: DraftWork) -> float:
+        """Nothing where no model is asked: lookup costs next to nothing."""
+        if not work.drafters:
+            return 0.0
         return float(self._draft.seconds(_draft_features(work)))
 
     def between_seconds(self, rows: int) -> float:

@@ -236,7 +236,7 @@ class Steering:
         verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest))
         if not tokens:
             return verifying
-        drafters = max(1, min(rows, self._num_drafters))
+        drafters = min(rows, self._num_drafters)
         return verifying + self.costs.draft_seconds(DraftWork(drafters, rows, TYPICAL_DEPTH, tokens))
 
     def _prompt_tokens(self, group: Rows[Sequence]) -> int:
