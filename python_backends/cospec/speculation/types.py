@@ -71,6 +71,10 @@ class DraftTree:
             first.setdefault(depth, token)
         return tuple(first.values())
 
+    def is_ordered(self) -> bool:
+        """Whether every node stands behind its parent, as all that walk the tree take it."""
+        return all(NO_PARENT <= parent < node for node, parent in enumerate(self.parents))
+
     def is_chain(self) -> bool:
         return self.parents == tuple(range(-1, len(self) - 1))
 

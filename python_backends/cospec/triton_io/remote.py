@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from cospec.speculation.sequence import CalleeError
-from cospec.speculation.types import NO_PARENT, DraftResult, DraftRow, DraftTree, Status
+from cospec.speculation.types import DraftResult, DraftRow, DraftTree, Status
 from cospec.triton_io import rows as codec
 from cospec.triton_io.replica import Replica
 
@@ -108,7 +108,7 @@ def check_tree(tree: DraftTree, row: DraftRow, vocabulary_size: int) -> None:
     """Raises ValueError unless it is a tree that `row` may be answered with."""
     if not len(tree.tokens) == len(tree.parents) == len(tree.margins):
         raise ValueError("its columns differ in length")
-    if any(not NO_PARENT <= parent < node for node, parent in enumerate(tree.parents)):
+    if not tree.is_ordered():
         raise ValueError("a node stands before its parent")
     if any(not 0 <= token < vocabulary_size for token in tree.tokens):
         raise ValueError(f"a token is not one of the verifier's {vocabulary_size}")

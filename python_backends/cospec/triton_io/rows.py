@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from cospec.signatures import PADDING, Operation, RealColumn, ResultColumn, RowColumn
 from cospec.speculation.types import (
-    NO_PARENT,
     DraftResult,
     DraftRow,
     DraftTree,
@@ -183,7 +182,7 @@ def _context(row: NDArray[Any]) -> NDArray[Any]:
 def _tree(tokens: NDArray[Any], parents: NDArray[Any]) -> DraftTree:
     nodes = _unpad(tokens)
     tree = DraftTree(tuple(nodes.tolist()), tuple(parents[: len(nodes)].tolist()))
-    if any(not NO_PARENT <= parent < node for node, parent in enumerate(tree.parents)):
+    if not tree.is_ordered():
         raise ValueError("node_parents must each stand before their node")
     return tree
 
