@@ -68,10 +68,11 @@ class RequestPool:
 
     def drop(self, sequence: Sequence) -> bool:
         """Whether it was waiting for a session, and now is not."""
-        waits = sequence in self._waiting
-        if waits:
+        try:
             self._waiting.remove(sequence)
-        return waits
+        except ValueError:
+            return False
+        return True
 
     def retire(self) -> None:
         """An active sequence has ended."""

@@ -100,7 +100,7 @@ class Orchestrator:
             await self._respond(sequence, fields, sender)
         except Exception as error:
             if sequence is not None:
-                sequence.cancelled = True
+                self._rounds.withdraw(sequence)
             elif type(error) in REJECTIONS:
                 self._metrics.rejected(REJECTIONS[type(error)])
             pb_utils.Logger.log_verbose(traceback.format_exc())
