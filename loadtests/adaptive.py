@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from cospec_client import CospecError
 from tqdm import tqdm
@@ -29,7 +29,7 @@ from loadtests.collab_cell import CollabCell, Server, run_collab_cell
 from loadtests.collab_pair import servers_of, warm_up
 from loadtests.collab_plan import ALONE
 from loadtests.environment import describe_environment, read_settings
-from loadtests.json_process import BaselineFailed, json_of
+from loadtests.json_process import CommandFailed, json_of
 from loadtests.metrics import median_summary, percentile
 from loadtests.pairs import Pair, num_parameters
 from loadtests.server_process import COSPEC_SERVER, ServerFailed
@@ -39,6 +39,7 @@ from loadtests.workload import MIXED, prompts_of
 PROMPT_TOKENS = 64  # about what the repository's prompts have, for the simulator
 Result = dict[str, Any]
 Cells = dict[tuple[Mode, int], list[CollabCell]]
+Load = TypeVar("Load", int, float)  # callers at once, or requests a second
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         for pair in pairs:
             result["pairs"].append(measure_pair(pair, plan, tuple(options.parts), order))
             write_report({**result, **describe_environment(read_settings())}, options.output)
-    except (OSError, ValueError, ServerFailed, CospecError, InferenceServerException) as error:
+    except (OSError, ValueError, ServerFailed, CospecError, CommandFailed, InferenceServerException) as error:
         print(f"bench-adaptive: {error}", file=sys.stderr)
         return 1
     print((options.output / "adaptive.md").read_text(encoding="utf-8"))
@@ -92,16 +93,14 @@ def measure_pair(pair: Pair, plans: AdaptivePlan, parts: tuple[str, ...], order:
     }
 
 
+def in_turns(modes: Sequence[Mode], loads: Sequence[Load], order: random.Random) -> list[tuple[Mode, Load]]:
+    """At each load all modes one after another, so that they meet the same minutes of the machine."""
+    return [(mode, load) for load in order.sample(loads, len(loads)) for mode in order.sample(modes, len(modes))]
+
+
 def sweep(server: Server, plan: PairPlan, name: str, order: random.Random) -> Cells:
-    """At each load all contenders in turn, so that they meet the same minutes of the machine."""
     cells: Cells = {}
-    levels = list(plan.prompts)
-    turns = [
-        (mode, level)
-        for _ in range(plan.repeats)
-        for level in order.sample(levels, len(levels))
-        for mode in order.sample(CONTENDERS, len(CONTENDERS))
-    ]
+    turns = [turn for _ in range(plan.repeats) for turn in in_turns(CONTENDERS, list(plan.prompts), order)]
     for mode, level in tqdm(turns, desc=f"{name}: sweep", unit="cell"):
         prompts = prompts_of(MIXED, plan.prompts[level])
         cell = run_collab_cell(server, mode, level, prompts, plan.max_tokens, varied=True)
@@ -162,13 +161,8 @@ def cost_errors(cells: Cells) -> Result:
 
 
 def replays(server: Server, plan: PairPlan, pair: Pair, fixed: Mode, order: random.Random) -> list[Result]:
-    """As in `sweep`: at each rate all in turn."""
     prompts, rows = prompts_of(MIXED, 50), []
-    turns = [
-        (mode, rate)
-        for rate in order.sample(plan.rates, len(plan.rates))
-        for mode in order.sample((OFF, fixed, AUTO), 3)
-    ]
+    turns = in_turns((OFF, fixed, AUTO), plan.rates, order)
     for mode, rate in tqdm(turns, desc=f"{pair.name}: replays", unit="replay"):
         dues = bursts(rate, plan.replay_seconds, prompts, plan.max_tokens, seed=round(rate * 10))
         answers, seconds = replay(server.client, mode, dues, plan.ttft, plan.tpot)
@@ -195,7 +189,7 @@ def simulated(plan: PairPlan, pair: Pair, mode: Mode, dues: Sequence[Due], found
         told = ["--speculation", mode.speculation, "--acceptance", f"{acceptance:.3f}", "--slo-class", "replay"]
         try:
             planned = json_of([*command, *told, *pair.server_arguments], "the simulator")
-        except BaselineFailed:
+        except CommandFailed:
             return None
     return {name: planned[name] for name in ("attainment", "goodput", "tokens_per_second", "tpot_p50")}
 

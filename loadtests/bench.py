@@ -17,7 +17,7 @@ from loadtests.bench_options import add_extent, add_output, add_seed
 from loadtests.bench_plan import FULL, MODES, OFF, QUICK, Cell, Mode, Plan, run_cell
 from loadtests.bench_report import write_report
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
-from loadtests.json_process import BaselineFailed, json_of
+from loadtests.json_process import CommandFailed, json_of
 from loadtests.metrics import median_summary
 from loadtests.server_process import ServerFailed, server_at
 from loadtests.workload import Prompt, mixed_prompts
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         environment = {"COSPEC_SETTINGS": str(options.settings.resolve())}
         steps = _subprocess_json("cospec.engine.benchmark", "--json", environment=environment)
         gaps = _gaps(differences(measurements), environment)
-    except (ServerFailed, CospecError, BaselineFailed) as error:
+    except (ServerFailed, CospecError, CommandFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     result = collect(measurements, steps, gaps, plan, describe_environment(settings))

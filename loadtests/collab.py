@@ -25,7 +25,7 @@ from loadtests.collab_plan import ALONE, FULL, PARTS, QUICK, SERVERS, CollabPlan
 from loadtests.collab_report import write_report
 from loadtests.collab_temperatures import offline, served
 from loadtests.environment import describe_environment, read_settings
-from loadtests.json_process import BaselineFailed
+from loadtests.json_process import CommandFailed
 from loadtests.pairs import Pair
 from loadtests.server_process import ServerFailed
 from loadtests.settings_file import Overrides, read_changes
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         costly = read_changes(options.settings_costly) if options.settings_costly else {}
         for result in measure(pairs, plan, tuple(options.parts), costly, random.Random(options.seed)):
             write_report({**result, **describe_environment(read_settings())}, options.output)
-    except (OSError, ValueError, ServerFailed, CospecError, BaselineFailed, InferenceServerException) as error:
+    except (OSError, ValueError, ServerFailed, CospecError, CommandFailed, InferenceServerException) as error:
         print(f"bench-collab: {error}", file=sys.stderr)
         return 1
     print((options.output / "collab.md").read_text(encoding="utf-8"))

@@ -29,7 +29,7 @@ def served(server: Server, plan: CollabPlan, pair_plan: PairPlan) -> list[dict[s
 
 
 def offline(prompts: Sequence[Prompt], plan: PairPlan) -> dict[str, Any]:
-    """What `cospec.engine.shared_noise` says of the bundle. Raises `BaselineFailed`."""
+    """What `cospec.engine.shared_noise` says of the bundle. Raises `CommandFailed`."""
     module = "cospec.engine.shared_noise"
     lines = "\n".join(json.dumps({"domain": prompt.domain, "prompt": prompt.text}) for prompt in prompts)
     limits = ["--max-tokens", str(plan.max_tokens), "--draft-tokens", str(plan.depth)]

@@ -20,6 +20,7 @@ from cospec_client import Client, CospecError
 from loadtests.bench_options import add_output
 from loadtests.bench_plan import Mode
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
+from loadtests.json_process import CommandFailed
 from loadtests.paired import PairedRates, PairPlan, as_markdown, measure_pair
 from loadtests.server_process import ServerFailed, running_server
 from loadtests.settings_file import write_changed
@@ -38,11 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     try:
-        rates = measure(plan)
-    except (ServerFailed, CospecError) as error:
+        write_report(measure(plan), plan, options.output)
+    except (ServerFailed, CospecError, CommandFailed) as error:
         print(f"bench-disaggregated: {error}", file=sys.stderr)
         return 1
-    write_report(rates, plan, options.output)
     print((options.output / "disaggregated.md").read_text(encoding="utf-8"))
     return 0
 

@@ -25,7 +25,7 @@ class ServerSettings:
 
 
 def read_settings(path: Path = DEFAULT_SETTINGS) -> ServerSettings:
-    """As the server reads them on this machine. Raises `BaselineFailed` where it cannot."""
+    """As the server reads them on this machine. Raises `CommandFailed` where it cannot."""
     settings = json_of([COSPEC_SERVER, "settings", "--json", "--settings", str(path)], "the settings")
     verifier, digest = settings["engine"]["verifier"], hashlib.sha256(path.read_bytes()).hexdigest()
     return ServerSettings(path, digest, verifier["dtype"], verifier["num_threads"])

@@ -12,7 +12,7 @@ from cospec_client import Client
 from transformers import AutoTokenizer
 
 from loadtests.bench_plan import Cell, run_cell
-from loadtests.json_process import BaselineFailed, json_of
+from loadtests.json_process import CommandFailed, json_of
 from loadtests.metrics import Sample, summarize
 from loadtests.peer_plan import OWN, Contender
 from loadtests.workload import DOMAINS, Prompt
@@ -42,7 +42,7 @@ class CoSpec:
 
 
 class OpenVino:
-    """Converted models, run by `peer_openvino.py`. Raises `BaselineFailed`."""
+    """Converted models, run by `peer_openvino.py`. Raises `CommandFailed`."""
 
     def __init__(self, models: Path, checkpoint: Path) -> None:
         self.versions: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _sample(answer: dict[str, Any]) -> Sample:
 
 
 def convert(name: str, verifier: Path, weights: str = "16 bits") -> Path:
-    """Verifier and, at 16 bits, drafters as OpenVINO models, made once; their folder. Raises `BaselineFailed`."""
+    """Verifier and, at 16 bits, drafters as OpenVINO models, made once; their folder. Raises `CommandFailed`."""
     models = {"verifier": verifier}
     if weights == "16 bits":
         models |= {f"drafter_{domain}": drafter_weights(domain) for domain in DOMAINS}
@@ -110,7 +110,7 @@ def convert(name: str, verifier: Path, weights: str = "16 bits") -> Path:
     command = [str(PEER_PYTHON), WORKER, "convert", "--out", str(out), "--weights", weights, *named]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
-        raise BaselineFailed(f"conversion to OpenVINO (exit code {result.returncode}): {result.stderr.strip()[-500:]}")
+        raise CommandFailed(f"conversion to OpenVINO (exit code {result.returncode}): {result.stderr.strip()[-500:]}")
     return out
 
 

@@ -20,7 +20,7 @@ from loadtests.bench import identical_share
 from loadtests.bench_options import add_extent, add_output, add_verifier_weights
 from loadtests.bench_plan import Cell
 from loadtests.environment import DEFAULT_SETTINGS, ServerSettings, describe_environment, read_settings
-from loadtests.json_process import BaselineFailed, json_of
+from loadtests.json_process import CommandFailed, json_of
 from loadtests.metrics import median_summary
 from loadtests.pairs import Pair, bundle_and, num_parameters
 from loadtests.peer_plan import COSPEC, FULL, OPENVINO, OPENVINO_INT8, QUICK, Contender, PeerPlan, finalists
@@ -38,10 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     plan = QUICK if options.quick else FULL
     plan = replace(plan, repeats=options.repeats or plan.repeats)
     pairs = bundle_and(options.verifier_weights)
-    settings = read_settings()
     try:
+        settings = read_settings()
         measured = [measure_pair(pair, plan, settings, options.peers_only) for pair in pairs]
-    except (ServerFailed, CospecError, BaselineFailed) as error:
+    except (ServerFailed, CospecError, CommandFailed) as error:
         print(f"bench-peers: {error}", file=sys.stderr)
         return 1
     result = {"pairs": measured, "max_tokens": plan.max_tokens, "repeats": plan.repeats}
@@ -60,9 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def measure_pair(pair: Pair, plan: PeerPlan, settings: ServerSettings, peers_only: bool) -> dict[str, Any]:
-    """One pair's part of the result. Raises ServerFailed, CospecError or BaselineFailed."""
+    """One pair's part of the result. Raises ServerFailed, CospecError or CommandFailed."""
     if not PEER_PYTHON.exists():
-        raise BaselineFailed(f"{PEER_PYTHON} is missing: `make bench-peers` makes it")
+        raise CommandFailed(f"{PEER_PYTHON} is missing: `make bench-peers` makes it")
     tqdm.write(f"{pair.name}: converting to OpenVINO, once")
     openvino = OpenVino(convert(pair.name, pair.verifier), pair.verifier)
     systems: dict[str, System] = {OPENVINO: openvino}

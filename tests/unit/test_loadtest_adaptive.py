@@ -18,6 +18,7 @@ from loadtests.adaptive_report import as_markdown, over_others, ratios, write_re
 from loadtests.bench_plan import Mode
 from loadtests.collab_cell import CollabCell, cell_of
 from loadtests.environment import describe_environment, read_settings
+from loadtests.json_process import CommandFailed
 from loadtests.verifier_batches import BatchCounts
 from loadtests.workload import Prompt
 
@@ -163,6 +164,18 @@ def test_a_replay_of_which_nothing_was_answered_has_no_times() -> None:
 def test_a_promise_is_kept_by_both_times() -> None:
     kept = Answer(Due(0, PROMPT, 8), generation(), ttft=0.4, tpot=0.03)
     assert kept.keeps(0.5, 0.05) and not kept.keeps(0.3, 0.05) and not kept.keeps(0.5, 0.02)
+
+
+def test_settings_that_cannot_be_read_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise CommandFailed("the settings (exit code 2): wrong")
+
+    monkeypatch.setattr(adaptive, "measure_pair", lambda *_: {})
+    monkeypatch.setattr(adaptive, "read_settings", refuse)
+    assert adaptive.main(["--pairs", "bundle", "--quick"]) == 1
+    assert capsys.readouterr().err == "bench-adaptive: the settings (exit code 2): wrong\n"
 
 
 def test_an_unknown_pair_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cospec_client import Generation, PerfMetrics
 
 from loadtests import bench
-from loadtests.bench import BaselineFailed, Measurements, collect, identical_share
+from loadtests.bench import CommandFailed, Measurements, collect, identical_share
 from loadtests.bench_plan import FULL, MODES, QUICK, Cell, run_cell
 from loadtests.bench_report import as_markdown, ratios, write_report
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
@@ -127,10 +127,10 @@ def test_settings_are_compared_as_the_server_reads_them(tmp_path: Path) -> None:
 def test_settings_that_the_server_refuses_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("engine: {verifier: {dtype: int3}}\n")
-    with pytest.raises(BaselineFailed, match=r"own\.yaml: engine\.verifier\.dtype must be one of"):
+    with pytest.raises(CommandFailed, match=r"own\.yaml: engine\.verifier\.dtype must be one of"):
         read_settings(path)
 
 
 def test_a_failed_baseline_is_one_sentence_not_a_traceback() -> None:
-    with pytest.raises(BaselineFailed, match=r"json\.tool \(exit code 1\)"):
+    with pytest.raises(CommandFailed, match=r"json\.tool \(exit code 1\)"):
         bench._subprocess_json("json.tool", stdin="{")

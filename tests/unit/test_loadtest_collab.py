@@ -30,7 +30,7 @@ from loadtests.collab_plots import bars
 from loadtests.collab_ratios import ratios
 from loadtests.collab_report import as_markdown, write_report
 from loadtests.environment import DEFAULT_SETTINGS, describe_environment, read_settings
-from loadtests.json_process import BaselineFailed
+from loadtests.json_process import CommandFailed
 from loadtests.settings_file import merged, read_changes, write_changed
 from loadtests.verifier_batches import BatchCounts
 from loadtests.workload import DOMAINS, MIXED, Prompt
@@ -239,7 +239,7 @@ def test_a_failure_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def fail(*_: Any) -> None:
-        raise BaselineFailed("it broke")
+        raise CommandFailed("it broke")
 
     monkeypatch.setattr(collab, "measure", fail)
     assert collab.main(["--quick", "--output", str(tmp_path)]) == 1
