@@ -38,7 +38,7 @@ OVERLOADED = 0.25  # of the promises broken: there is no time to win for them, a
 TYPICAL_DEPTH = 4
 TYPICAL_CONTEXT = 256  # tokens
 PACE_MEMORY = 0.9  # of earlier rounds, a round later
-ROOM, ROOM_WITH_DRAFTS = 0.9, 0.6  # of a promised pace: rounds vary, and drafts bring some much less than others
+ROOM, ROOM_WITH_DRAFTS = 0.9, 0.8  # of a promised pace: rounds vary, and drafts bring some much less than others
 
 
 @dataclass(frozen=True)
