@@ -4,15 +4,22 @@ import ctypes
 from functools import cache
 from pathlib import Path
 
-TILES = {"amx_tile", "amx_bf16", "amx_int8"}
+AMX = {"amx_tile", "amx_bf16", "amx_int8"}
+AVX512 = {"avx512f", "avx512bw", "avx512vl", "avx512_bf16", "avx512_vnni"}
 BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # any of them; the last is ARM's
 ASK_FOR_TILES = (158, 0x1023, 18)  # arch_prctl on x86-64, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
 
 
 @cache
-def has_tiles() -> bool:
-    """Whether this process may multiply matrices in tiles (AMX): Linux gives them to those that ask."""
-    return set(instruction_sets().split()) >= TILES and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
+def has_amx() -> bool:
+    """Whether this process may use its tiles: Linux gives them to those that ask."""
+    return set(instruction_sets().split()) >= AMX | AVX512 and ctypes.CDLL(None).syscall(*ASK_FOR_TILES) == 0
+
+
+@cache
+def multiplies_in_tiles() -> bool:
+    """Whether our own matrix products have instructions here: AMX's, or those of AVX-512 for bfloat16 and int8."""
+    return set(instruction_sets().split()) >= AVX512
 
 
 def uses_gpu(device: str) -> bool:

@@ -21,7 +21,7 @@ from cospec.engine.language_model import LanguageModel
 from cospec.engine.quantized import quantize
 from cospec.engine.sessions import SessionTable
 from cospec.engine.tiled_linear import tiled
-from cospec.processor import has_tiles
+from cospec.processor import multiplies_in_tiles
 from cospec.speculation.types import DraftRow, DraftTree, SamplingParameters
 from tiny import Directory, needs_tiles, random_tokens
 
@@ -114,7 +114,7 @@ def test_in_tiles_one_int8_forward_serves_every_number_of_tokens(checkpoint: Dir
         return [forward.quantized for forward in artefacts.compiled_forwards(checkpoint("llama"), settings)]
 
     assert quantized("float32") == [False, True]
-    assert quantized("bfloat16") == ([True] if has_tiles() else [False, True])
+    assert quantized("bfloat16") == ([True] if multiplies_in_tiles() else [False, True])
 
 
 @pytest.mark.parametrize(

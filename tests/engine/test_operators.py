@@ -11,5 +11,5 @@ def test_it_tells_the_times_of_every_operator_and_their_ratio(capsys: pytest.Cap
     assert operators.main(["--repeats", "1", "--mebibytes", "30"]) == 0
     told = capsys.readouterr().out
     choices = len(operators.ROWS) * len(operators.VOCABULARIES) * 2
-    products = len(operators.TOKENS) if operators.has_tiles() else 0
+    products = len(operators.TOKENS) if operators.multiplies_in_tiles() else 0
     assert len(re.findall(r"ms +ratio \d+\.\d\d", told)) == choices + products + len(operators.ATTENDING)

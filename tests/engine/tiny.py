@@ -11,7 +11,7 @@ from cospec.engine.drafter import DrafterEngine
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sessions import SessionTable
 from cospec.engine.verifier import VerifierEngine
-from cospec.processor import has_tiles
+from cospec.processor import multiplies_in_tiles
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -57,7 +57,9 @@ FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
 }
 Directory = Callable[[str], Path]
 
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this processor has no AMX, and the engine does without")
+needs_tiles = pytest.mark.skipif(
+    not multiplies_in_tiles(), reason="this processor has neither AMX nor AVX-512 BF16, and the engine does without"
+)
 
 
 @pytest.fixture(scope="session")

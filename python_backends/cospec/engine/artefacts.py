@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cospec.config import EngineSettings, ModelSettings, Settings
-from cospec.processor import has_tiles, instruction_sets, uses_gpu
+from cospec.processor import has_amx, instruction_sets, multiplies_in_tiles, uses_gpu
 
 CACHE_VARIABLE = "COSPEC_CACHE"
 SOURCES = (
@@ -26,7 +26,7 @@ SOURCES = (
     "compiling.py",
     "compiled.py",
 )
-KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp", "tiles.h")
+KERNEL_SOURCES = ("ragged_attention.cpp", "perturb.cpp", "tiled_linear.cpp", "tile_products.h", "tiles.h")
 PIECE = 2**22  # bytes read at once
 
 
@@ -56,7 +56,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 def in_tiles(settings: ModelSettings) -> bool:
     """Whether forwards that are compiled with these settings multiply in tiles."""
-    return has_tiles() and settings.dtype == "bfloat16"
+    return multiplies_in_tiles() and settings.dtype == "bfloat16"
 
 
 def wants_artefacts(engine: EngineSettings) -> bool:
@@ -115,7 +115,8 @@ def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact
 
 def _digest(sources: Iterable[str], settings: str = "", *files: Path) -> str:
     """A name for what these sources make of these settings and files, on this machine, with this torch."""
-    digest = hashlib.sha256(f"{version('torch')} {instruction_sets()} {has_tiles()} {settings}".encode())
+    machine = f"{instruction_sets()} {has_amx()} {multiplies_in_tiles()}"
+    digest = hashlib.sha256(f"{version('torch')} {machine} {settings}".encode())
     for path in (*map(Path(__file__).with_name, sources), *files):
         with path.open("rb") as file:
             for piece in iter(partial(file.read, PIECE), b""):

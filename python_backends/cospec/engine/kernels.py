@@ -7,10 +7,11 @@ import torch
 
 from cospec.engine import perturb, ragged_attention, tiled_linear
 from cospec.engine.artefacts import KERNEL_SOURCES, compiler, kernels, written_whole
-from cospec.processor import has_tiles
+from cospec.processor import has_amx, multiplies_in_tiles
 
 # Named, lest a compiler that knows none leave them out in silence; and Linux may withhold what the processor has.
-TILE_FLAGS = ("-DCOSPEC_TILES", "-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")
+AMX_FLAGS = ("-DCOSPEC_AMX", "-mamx-tile", "-mamx-bf16", "-mamx-int8", "-mavx512bf16")
+AVX512_FLAGS = ("-DCOSPEC_AVX512", "-mavx512bf16", "-mavx512vnni")
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 OPERATORS = (ragged_attention.NAME, perturb.NAME, tiled_linear.NAME)
 
@@ -40,10 +41,16 @@ def _command(output: Path) -> list[str]:
     return [
         compiler() or "g++",
         *FLAGS,
-        *(TILE_FLAGS if has_tiles() else ()),
+        *_tile_flags(),
         *(f"-DCPU_CAPABILITY{joint}{capability}" for joint in "=_"),
         *(f"-I{directory}" for directory in include_paths()),
         *(str(Path(__file__).with_name(name)) for name in KERNEL_SOURCES if name.endswith(".cpp")),
         *(f"-L{directory}" for directory in library_paths()),
         *("-ltorch_cpu", "-lc10", "-o", str(output)),
     ]
+
+
+def _tile_flags() -> tuple[str, ...]:
+    if has_amx():
+        return AMX_FLAGS
+    return AVX512_FLAGS if multiplies_in_tiles() else ()

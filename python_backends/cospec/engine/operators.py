@@ -18,7 +18,7 @@ from cospec.engine.kernels import build_kernels, load_kernels
 from cospec.engine.perturb import composite_perturb, perturb
 from cospec.engine.ragged_attention import ragged_attention
 from cospec.engine.tiled_linear import TiledLinear
-from cospec.processor import has_tiles
+from cospec.processor import multiplies_in_tiles
 
 TOKENS = (1, 8, 16, 32, 64, 128, 256)
 SHAPES = ((768, 12672), (6336, 768))  # inputs and outputs of the 0.3B verifier's MLP
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         build_kernels(kernels().path)
     load_kernels()
     with torch.inference_mode():
-        if has_tiles():
+        if multiplies_in_tiles():
             _compare_products(options.mebibytes, options.repeats)
         _compare_attention(options.repeats)
         _compare_choices(options.repeats)

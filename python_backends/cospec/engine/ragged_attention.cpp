@@ -141,7 +141,7 @@ void score(const Query<scalar>* queries, int64_t count, const Entries<scalar>& k
   });
 }
 
-#if defined(COSPEC_TILES)
+#if defined(COSPEC_AMX)
 
 constexpr int64_t WIDTH = 32;  // dimensions of a head that a tile holds
 

@@ -1,4 +1,4 @@
-// Matrix products on AMX tiles, of bfloat16 or of int8; tiled_linear.py has the schema and the layout of the weights.
+// Matrix products in tiles, of bfloat16 or of int8; tiled_linear.py has the schema and the layout of the weights.
 //
 // A batch of a few tokens costs what reading the weights costs, if that goes on while tiles are multiplied: each step
 // fetches a part of the weights that are wanted next. Every sum runs over the inputs in one order, so that a token's
@@ -13,14 +13,14 @@
 #include <memory>
 #include <optional>
 
-#include "tiles.h"
+#include "tile_products.h"
 
 namespace {
 
 using at::Tensor;
 using c10::BFloat16;
 
-#if defined(COSPEC_TILES)
+#if defined(COSPEC_AMX) || defined(COSPEC_AVX512)
 
 using namespace cospec;
 
@@ -71,7 +71,8 @@ float write_rounded_inputs(const BFloat16* from, int64_t width, char* to) {
     for (int64_t part = 0; part < LINE; part += 16) {
       const __mmask16 there = lanes(std::max<int64_t>(0, width - done - part));
       const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(floats(from + done + part, there), factor));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + part), _mm512_cvtsepi32_epi8(rounded));
+      const __m128i bytes = _mm_xor_si128(_mm512_cvtsepi32_epi8(rounded), _mm_set1_epi8(SIGN));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + part), bytes);
     }
   return peak / LARGEST;
 }
@@ -93,59 +94,6 @@ Tensor tiles_of(const Tensor& inputs, int64_t depth, float* scales) {
   });
   return tiles;
 }
-
-void zero_sums() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-}
-
-void load_sums(const char* sums) {
-  _tile_loadd(0, sums, 64);
-  _tile_loadd(1, sums + TILE, 64);
-  _tile_loadd(2, sums + 2 * TILE, 64);
-  _tile_loadd(3, sums + 3 * TILE, 64);
-}
-
-void store_sums(char* sums) {
-  _tile_stored(0, sums, 64);
-  _tile_stored(1, sums + TILE, 64);
-  _tile_stored(2, sums + 2 * TILE, 64);
-  _tile_stored(3, sums + 3 * TILE, 64);
-}
-
-// A macro, since the numbers of tiles are part of the instruction.
-#define MULTIPLY_TILES(sums, inputs, weights)   \
-  do {                                          \
-    if constexpr (rounded)                      \
-      _tile_dpbssd(sums, inputs, weights);      \
-    else                                        \
-      _tile_dpbf16ps(sums, inputs, weights);    \
-  } while (false)
-
-// Adds `steps` tiles' products to `sums`, or begins with them. `lines` cache lines of `next` are fetched a step.
-// Without `lower` tokens their tiles are left alone: even of one unused row they would make it a fifth slower.
-template <bool rounded>
-void multiply(const char* inputs, const char* weights, int64_t steps, const char* next, int64_t lines, char* sums,
-              bool begins, bool lower) {
-  begins ? zero_sums() : load_sums(sums);
-  for (int64_t step = 0; step < steps; ++step, inputs += 2 * TILE, weights += 2 * TILE) {
-    for (int64_t line = 0; line < lines; ++line, next += LINE) _mm_prefetch(next, _MM_HINT_T1);
-    _tile_loadd(6, weights, 64);
-    _tile_loadd(7, weights + TILE, 64);
-    _tile_loadd(4, inputs, 64);
-    MULTIPLY_TILES(0, 4, 6);
-    MULTIPLY_TILES(1, 4, 7);
-    if (!lower) continue;
-    _tile_loadd(5, inputs + TILE, 64);
-    MULTIPLY_TILES(2, 5, 6);
-    MULTIPLY_TILES(3, 5, 7);
-  }
-  store_sums(sums);
-}
-
-#undef MULTIPLY_TILES
 
 // Sums of 16 outputs of a token, as they are or scaled back.
 __m512 outputs_of(const Product& product, const char* sums, int64_t token, int64_t output, __mmask16 there) {
@@ -189,7 +137,7 @@ void multiply_panels(const Product& product, int64_t begin, int64_t end, Configu
         char* own = product.depth > CHUNK ? sums + ((panel - begin) * bands + band) * 4 * TILE : sums;
         tiles.for_tokens(tokens);
         multiply<rounded>(product.inputs_at(band, first), product.weights_at(panel, first), steps, next, lines, own,
-                          first == 0, tokens > SIDE);
+                          first == 0, tokens);
         if (first + steps == product.depth) write(product, own, band, panel);
       }
     }
@@ -231,7 +179,7 @@ Tensor tiled_linear(const Tensor& inputs, const Tensor& weights, const std::opti
 #else
 
 Tensor tiled_linear(const Tensor&, const Tensor&, const std::optional<Tensor>&, const std::optional<Tensor>&, int64_t) {
-  TORCH_CHECK(false, "tiled_linear: built without AMX");
+  TORCH_CHECK(false, "tiled_linear: built without AMX or AVX-512 for bfloat16");
 }
 
 #endif

@@ -1,7 +1,8 @@
-"""Matrix products on AMX tiles: the operator, whose code is `tiled_linear.cpp`, and weights in the layout it reads.
+"""Matrix products in tiles: the operator, whose code is `tiled_linear.cpp`, and weights in the layout it reads.
 
-For forwards of few tokens it is faster than oneDNN (`operators.py`), and a token's outputs do not depend on what else
-is in the batch, so that in bfloat16 too a request's text is the same alone and among others.
+By AMX, or by AVX-512's instructions for bfloat16 and int8, which take the same layout: a line of a tile is one of their
+operands. For forwards of few tokens it is faster than oneDNN (`operators.py`), and a token's outputs do not depend on
+what else is in the batch, so that in bfloat16 too a request's text is the same alone and among others.
 """
 
 import torch

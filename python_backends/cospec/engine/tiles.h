@@ -2,7 +2,7 @@
 
 #pragma once
 
-#if defined(COSPEC_TILES)
+#if defined(COSPEC_AMX)
 #include <immintrin.h>
 #endif
 
@@ -16,7 +16,7 @@ constexpr int64_t SIDE = 16;           // rows of a tile, and its columns of 4 b
 constexpr int64_t LINE = 64;           // bytes of a row, and of a cache line
 constexpr int64_t TILE = SIDE * LINE;  // bytes of a tile
 
-#if defined(COSPEC_TILES)
+#if defined(COSPEC_AMX)
 
 // Tiles 0-3: sums of [upper, lower tokens] x [left, right outputs]. 4, 5: tokens, or keys. 6, 7: weights, or queries.
 struct alignas(64) Configuration {
