@@ -41,7 +41,8 @@ class VerifierModel(EngineModel):
         weights = settings.weights(Path(args["model_repository"]).parent)["verifier"]
         engine = build_verifier(settings.engine, weights, _gpu(args, settings))
         watch_cache(recorder, args["model_name"], engine.sessions, settings.engine.verifier)
-        return verifier_callee(CountedVerifier(engine, recorder, settings.engine.verifier.num_slots))
+        counted = CountedVerifier(engine, recorder, settings.engine.verifier.num_slots)
+        return verifier_callee(counted, engine.vocabulary_size)
 
 
 class DrafterModel(EngineModel):
@@ -55,7 +56,7 @@ class DrafterModel(EngineModel):
             require_same_vocabulary(weights, verifier)
         engine = build_drafter(settings.engine, weights, _gpu(args, settings))
         watch_cache(recorder, args["model_name"], engine.sessions, settings.engine.drafter)
-        return drafter_callee(engine)
+        return drafter_callee(engine, engine.vocabulary_size)
 
 
 def _gpu(args: dict[str, str], settings: Settings) -> int:

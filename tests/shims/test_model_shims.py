@@ -74,4 +74,17 @@ def test_a_drafter_drafts(drafter: Any) -> None:
 def test_a_call_without_its_tensors_is_answered_with_an_error(drafter: Any) -> None:
     inputs = codec.encode_release([1], with_nodes=False)
     del inputs["row"]
-    assert answer_of(drafter, inputs).has_error()
+    assert answer_of(drafter, inputs).error().message() == "INVALID_ARGUMENT: tensor 'row' is missing"
+
+
+def test_a_token_that_is_none_fails_its_own_call_alone(verifier: Any) -> None:
+    def call(tokens: list[int], tree: DraftTree, session_id: int) -> Any:
+        row = VerifyRow(session_id, 0, np.asarray(tokens, dtype=np.int32), tree, GREEDY)
+        return pb_utils.InferenceRequest(inputs=as_tensors(codec.encode_verify([row])))
+
+    calls = [call([5], DraftTree(), 1), call([2**30], DraftTree(), 2), call([5], DraftTree.chain((-7,), (0.0,)), 3)]
+    good, *broken = verifier.execute(calls)
+    assert not good.has_error()
+    assert [response.error().message() for response in broken] == [
+        f"INVALID_ARGUMENT: {name} must hold token ids from 0 to 4095" for name in ("context", "node_tokens")
+    ]

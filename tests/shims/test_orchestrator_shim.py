@@ -47,8 +47,8 @@ def verifier() -> ScriptedVerifier:
 @pytest.fixture
 def orchestrator(verifier: ScriptedVerifier, monkeypatch: pytest.MonkeyPatch) -> Orchestrator:
     drafters = {name: ScriptedDrafter(next_letter) for name in ("chat", "code")}
-    callees = {"verifier": verifier_callee(Synchronous(verifier))}
-    callees |= {drafter_model(name): drafter_callee(Synchronous(model)) for name, model in drafters.items()}
+    callees = {"verifier": verifier_callee(Synchronous(verifier), 256)}
+    callees |= {drafter_model(name): drafter_callee(Synchronous(model), 256) for name, model in drafters.items()}
     monkeypatch.setattr(pb_utils.InferenceRequest, "callees", callees)
     settings = Settings(drafters=tuple(drafters), serving=ServingSettings(max_requests=4, verifier_retry_seconds=0))
     return Orchestrator(settings, Vocabulary(lambda text: list(text.encode()), lambda ids: bytes(ids).decode(), {}))
@@ -236,7 +236,7 @@ def test_a_stream_that_has_ended_makes_no_other_wait(orchestrator: Orchestrator)
 
 
 def test_a_callee_answers_a_broken_call_beside_a_good_one(verifier: ScriptedVerifier) -> None:
-    callee = verifier_callee(Synchronous(verifier))
+    callee = verifier_callee(Synchronous(verifier), 256)
     from cospec.triton_io.rows import encode_release
     from cospec.triton_io.tensors import as_tensors
 

@@ -42,6 +42,10 @@ class DrafterEngine:
         self.sessions = sessions
         self._prefill_chunk = prefill_chunk
 
+    @property
+    def vocabulary_size(self) -> int:
+        return self._model.architecture.vocab_size
+
     def draft(self, rows: Sequence[DraftRow]) -> list[DraftResult]:
         """One result per row, in order; a row that cannot be served does not hold up the others."""
         opened = [self._open(row) for row in rows]

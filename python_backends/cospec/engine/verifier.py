@@ -20,6 +20,10 @@ class VerifierEngine:
         self.sessions = sessions
         self._prefill_chunk = prefill_chunk
 
+    @property
+    def vocabulary_size(self) -> int:
+        return self._model.architecture.vocab_size
+
     def verify(self, rows: Sequence[VerifyRow]) -> list[VerifyResult]:
         """One result per row, in order; a row that cannot be served does not hold up the others."""
         results: list[VerifyResult | None] = [None] * len(rows)

@@ -5,6 +5,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import triton_python_backend_utils as pb_utils
 
+from cospec.speculation.request import InvalidRequest
 from cospec.speculation.types import DraftResult, DraftRow, Status, VerifyResult, VerifyRow
 from cospec.triton_io import rows as codec
 from cospec.triton_io.errors import error_response
@@ -37,12 +38,14 @@ class Callee(Generic[Row, Result]):
         release: Callable[[Sequence[int]], None],
         encode: Callable[[Sequence[Result]], Arrays],
         released: Result,
+        vocabulary_size: int,
     ) -> None:
         self._decode = decode
         self._advance = advance
         self._release = release
         self._encode = encode
         self._released = released
+        self._vocabulary_size = vocabulary_size
 
     def execute(self, requests: Sequence["pb_utils.InferenceRequest"]) -> list["pb_utils.InferenceResponse"]:
         """One response per request, in order."""
@@ -54,28 +57,44 @@ class Callee(Generic[Row, Result]):
             return [error_response(error) for _ in requests]
         return [self._respond(call, results) for call in calls]
 
-    def _read(self, request: "pb_utils.InferenceRequest") -> "list[Row | Release] | Exception":
+    def _read(self, request: "pb_utils.InferenceRequest") -> "list[Row | Release] | InvalidRequest":
         try:
-            return self._decode(read_inputs(request))
-        except (KeyError, ValueError, IndexError) as error:
-            return error
+            arrays = read_inputs(request)
+            codec.check_tokens(arrays, self._vocabulary_size)
+            return self._decode(arrays)
+        except KeyError as missing:
+            return InvalidRequest(f"tensor {missing} is missing")
+        except (ValueError, IndexError) as error:
+            return InvalidRequest(str(error))
 
     def _answer(self, rows: Sequence[Row | Release]) -> list[Result]:
         self._release([row.session_id for row in rows if isinstance(row, Release)])
         advanced = iter(self._advance([row for row in rows if not isinstance(row, Release)]))
         return [self._released if isinstance(row, Release) else next(advanced) for row in rows]
 
-    def _respond(self, call: "list[Row | Release] | Exception", results: Any) -> "pb_utils.InferenceResponse":
-        if isinstance(call, Exception):
+    def _respond(self, call: "list[Row | Release] | InvalidRequest", results: Any) -> "pb_utils.InferenceResponse":
+        if isinstance(call, InvalidRequest):
             return error_response(call)
         return answer(self._encode([next(results) for _ in call]))
 
 
-def verifier_callee(engine: VerifierEngine) -> Callee[VerifyRow, VerifyResult]:
+def verifier_callee(engine: VerifierEngine, vocabulary_size: int) -> Callee[VerifyRow, VerifyResult]:
     return Callee(
-        codec.decode_verify, engine.verify, engine.release, codec.encode_verify_results, VerifyResult(Status.OK, 0)
+        codec.decode_verify,
+        engine.verify,
+        engine.release,
+        codec.encode_verify_results,
+        VerifyResult(Status.OK, 0),
+        vocabulary_size,
     )
 
 
-def drafter_callee(engine: DrafterEngine) -> Callee[DraftRow, DraftResult]:
-    return Callee(codec.decode_draft, engine.draft, engine.release, codec.encode_draft_results, DraftResult(Status.OK))
+def drafter_callee(engine: DrafterEngine, vocabulary_size: int) -> Callee[DraftRow, DraftResult]:
+    return Callee(
+        codec.decode_draft,
+        engine.draft,
+        engine.release,
+        codec.encode_draft_results,
+        DraftResult(Status.OK),
+        vocabulary_size,
+    )

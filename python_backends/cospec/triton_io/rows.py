@@ -60,6 +60,14 @@ def encode_release(session_ids: Sequence[int], with_nodes: bool) -> Arrays:
     return {**arrays, "node_tokens": padding, "node_parents": padding} if with_nodes else arrays
 
 
+def check_tokens(arrays: Arrays, vocabulary_size: int) -> None:
+    """Raises `ValueError` where something stands for a token that is none: it would fail all who share the batch."""
+    for name in ("context", "node_tokens"):
+        tokens = arrays.get(name)
+        if tokens is not None and tokens.size and not PADDING <= tokens.min() <= tokens.max() < vocabulary_size:
+            raise ValueError(f"{name} must hold token ids from 0 to {vocabulary_size - 1}")
+
+
 def decode_verify(arrays: Arrays) -> list[VerifyRow | Release]:
     rows: list[VerifyRow | Release] = []
     for index, whole in enumerate(arrays["row"].tolist()):
