@@ -6,14 +6,15 @@ new order. Beside that: how well the server's cost model foretold its own rounds
 
 import argparse
 import csv
-import math
+import json
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any, TypeVar
 
 from cospec_client import CospecError
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from tritonclient.utils import InferenceServerException
 
 from loadtests.adaptive_plan import AUTO, CONTENDERS, FIXED, FULL, OFF, PARTS, QUICK, AdaptivePlan, PairPlan
-from loadtests.adaptive_replay import Due, Replay, bursts, replay, summarize
+from loadtests.adaptive_replay import Answer, Replay, bursts, replay, summarize
 from loadtests.adaptive_report import write_report
 from loadtests.bench_options import add_extent, add_output, add_pairs, add_seed, add_verifier_weights, chosen_pairs
 from loadtests.bench_plan import Mode
@@ -36,8 +37,10 @@ from loadtests.server_process import COSPEC_SERVER, ServerFailed
 from loadtests.settings_file import write_changed
 from loadtests.workload import MIXED, prompts_of
 
-PROMPT_TOKENS = 64  # about what the repository's prompts have, for the simulator
+LEARNT_AFTER = 6.0  # seconds, in which the server writes down what it has learnt
+
 Result = dict[str, Any]
+UNMEASURED: Result = {"sweep": [], "depths": [], "cost_errors": {}, "replays": []}
 Cells = dict[tuple[Mode, int], list[CollabCell]]
 Load = TypeVar("Load", int, float)  # callers at once, or requests a second
 
@@ -48,11 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
     plan = (QUICK if options.quick else FULL).with_repeats(options.repeats)
     pairs = chosen_pairs(parser, options)
     order = random.Random(options.seed)
-    result: Result = {"pairs": []}
     try:
+        environment = describe_environment(read_settings())
+        found = {} if options.quick else earlier(options.output, environment)
         for pair in pairs:
-            result["pairs"].append(measure_pair(pair, plan, tuple(options.parts), order))
-            write_report({**result, **describe_environment(read_settings())}, options.output)
+            before = found.get(pair.name, UNMEASURED)
+            found[pair.name] = {**before, **measure_pair(pair, plan, tuple(options.parts), order, before["sweep"])}
+            write_report({"pairs": list(found.values()), **environment}, options.output)
     except (OSError, ValueError, ServerFailed, CospecError, CommandFailed, InferenceServerException) as error:
         print(f"bench-adaptive: {error}", file=sys.stderr)
         return 1
@@ -66,30 +71,53 @@ def build_parser() -> argparse.ArgumentParser:
     add_extent(parser, "of every cell (default: 3 and 2; quick: 1)")
     add_verifier_weights(parser)
     add_pairs(parser)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these (default: all)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=_PARTS)
     add_output(parser, "adaptive.json, .md and plots")
     add_seed(parser, "of the order of cells, and of arrivals")
     return parser
 
 
-def measure_pair(pair: Pair, plans: AdaptivePlan, parts: tuple[str, ...], order: random.Random) -> Result:
-    """The pair's part of the result, as plain JSON. Raises `CospecError`."""
+_PARTS = "only these; the others, and other pairs, stay as measured before on this machine (default: all)"
+
+
+def earlier(output: Path, environment: Result) -> dict[str, Result]:
+    """The pairs of the result that is there, if it is of this machine, these versions and settings: what is not now
+    measured stays as it was."""
+    try:
+        result = json.loads((output / "adaptive.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    is_alike = all(result.get(name) == value for name, value in environment.items())
+    return {pair["name"]: pair for pair in result["pairs"]} if is_alike else {}
+
+
+def measure_pair(
+    pair: Pair, plans: AdaptivePlan, parts: tuple[str, ...], order: random.Random, swept: list[Result]
+) -> Result:
+    """These parts of the pair's result, as plain JSON; `swept`: an earlier sweep's rows. Raises `CospecError`."""
     plan = plans.bundle if pair.is_bundle else plans.costly
+    found: Result = {
+        "name": pair.name,
+        "num_parameters": num_parameters(pair.verifier),
+        "max_tokens": plan.max_tokens,
+        "promises_ms": {"ttft": plan.ttft * 1e3, "tpot": plan.tpot * 1e3},
+    }
     with tempfile.TemporaryDirectory() as name, servers_of(pair, {}, {ALONE: {}}, Path(name)) as servers:
         server = servers[ALONE]
         warm_up([(server, mode) for mode in CONTENDERS], 8, 16)
-        cells = sweep(server, plan, pair.name, order) if "sweep" in parts else {}
-        found = replays(server, plan, pair, _best_fixed(cells), order) if "replay" in parts else []
+        if "sweep" in parts:
+            found |= sweep_result(sweep(server, plan, pair.name, order))
+        if "replay" in parts:
+            fixed = _best_fixed(found.get("sweep", swept))
+            found["replays"] = replays(server, plan, pair, fixed, order)
+    return found
+
+
+def sweep_result(cells: Cells) -> Result:
     return {
-        "name": pair.name,
-        "num_parameters": num_parameters(pair.verifier),
-        "repeats": plan.repeats,
-        "max_tokens": plan.max_tokens,
-        "promises_ms": {"ttft": plan.ttft * 1e3, "tpot": plan.tpot * 1e3},
         "sweep": [sweep_row(mode, level, repeats, cells) for (mode, level), repeats in cells.items()],
         "depths": depths(cells),
         "cost_errors": cost_errors(cells),
-        "replays": found,
     }
 
 
@@ -120,14 +148,13 @@ def sweep_row(mode: Mode, level: int, repeats: Sequence[CollabCell], cells: Cell
     }
 
 
-def _best_fixed(cells: Cells) -> Mode:
+def _best_fixed(rows: Sequence[Result]) -> Mode:
     """The one with the greatest geometric mean over the sweep."""
-    return max(FIXED, key=lambda mode: _geometric_rate(mode, cells)) if cells else FIXED[1]
+    return max(FIXED, key=lambda mode: _geometric_rate(mode, rows)) if rows else FIXED[1]
 
 
-def _geometric_rate(mode: Mode, cells: Cells) -> float:
-    rates = [median(cell.summary.tokens_per_second for cell in each) for (one, _), each in cells.items() if one == mode]
-    return math.exp(sum(map(math.log, rates)) / len(rates))
+def _geometric_rate(mode: Mode, rows: Sequence[Result]) -> float:
+    return geometric_mean(row["tokens_per_second"] for row in rows if row["contender"] == mode.name)
 
 
 def depths(cells: Cells) -> list[Result]:
@@ -169,13 +196,14 @@ def replays(server: Server, plan: PairPlan, pair: Pair, fixed: Mode, order: rand
         found = summarize(answers, seconds, plan.ttft, plan.tpot)
         measured = {name: value for name, value in asdict(found).items() if name != "texts"}
         rows.append(
-            {"contender": mode.name, "rate": rate, **measured, "simulated": simulated(plan, pair, mode, dues, found)}
+            {"contender": mode.name, "rate": rate, **measured, "simulated": simulated(plan, pair, mode, answers, found)}
         )
     return sorted(rows, key=lambda row: (row["rate"], row["contender"]))
 
 
-def simulated(plan: PairPlan, pair: Pair, mode: Mode, dues: Sequence[Due], found: Replay) -> Result | None:
-    """The same arrivals, by `cospec-server plan`, which is told how much was accepted; None where it cannot tell."""
+def simulated(plan: PairPlan, pair: Pair, mode: Mode, answers: Sequence[Answer], found: Replay) -> Result | None:
+    """The same requests, by `cospec-server plan`, which is told how much was accepted; None where it cannot tell."""
+    time.sleep(LEARNT_AFTER)
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.csv"
         promises = {"replay": {"ttft_ms": plan.ttft * 1e3, "tpot_ms": plan.tpot * 1e3}}
@@ -183,7 +211,11 @@ def simulated(plan: PairPlan, pair: Pair, mode: Mode, dues: Sequence[Due], found
         with trace.open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["arrival_s", "prompt_tokens", "output_tokens"])
-            rows.writerows([f"{due.at:.4f}", PROMPT_TOKENS, due.max_tokens] for due in dues)
+            rows.writerows(
+                [f"{each.due.at:.4f}", each.generation.num_input_tokens, each.due.max_tokens]
+                for each in answers
+                if each.generation is not None
+            )
         acceptance = min(0.95, max(0.05, 1 - 1 / found.mean_acceptance_length))
         command = [COSPEC_SERVER, "plan", "--json", "--settings", str(settings), "--trace", str(trace)]
         told = ["--speculation", mode.speculation, "--acceptance", f"{acceptance:.3f}", "--slo-class", "replay"]

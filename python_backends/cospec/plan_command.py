@@ -12,6 +12,7 @@ from cospec.config import Settings, SettingsError, load_settings, with_verifier
 from cospec.engine.profiles import ProfileStore, profile_store
 from cospec.simulation.arrivals import Arrival, TraceError, fitted, poisson, read_trace
 from cospec.simulation.fleet import Outcome, Scenario, simulate
+from cospec.speculation.cost_model import Learnt
 from cospec.speculation.profiling import Profile
 from cospec.speculation.request import InvalidRequest, SpeculationMode, slo_of
 from cospec.speculation.slo import Slo
@@ -27,9 +28,10 @@ class PlanError(ValueError):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """But those of settings and models."""
     parser.description = (
-        "Simulates the server's own round loop, controller and selection on the cost profile of this machine, in "
+        "Simulates the server's own round loop, controller and selection on what calls cost on this machine, in "
         "virtual time, over a trace or Poisson arrivals: throughput, latencies, share of requests that keep their "
-        "promises, and with --attainment the number of replicas (a verifier and its drafters each) that a load needs."
+        "promises, and with --attainment the number of replicas (a verifier and its drafters each) that a load needs. "
+        "Where a server has served here, costs are those that it learnt, and else those of its profile, measured alone."
     )
     load = parser.add_argument_group("load")
     load.add_argument("--trace", type=Path, metavar="FILE", help="arrivals: Azure's CSV, Mooncake's JSONL, or such")
@@ -58,10 +60,10 @@ def run(options: argparse.Namespace) -> int:
         scenario = _scenario(options)
         arrivals = _arrivals(options, scenario.settings)
         if options.attainment is None:
-            _report(options, options.replicas, outcome_of(scenario, arrivals, options.replicas))
+            replicas, outcome = options.replicas, outcome_of(scenario, arrivals, options.replicas)
         else:
             replicas, outcome = fewest(scenario, arrivals, options.attainment)
-            _report(options, replicas, outcome)
+        _report(options, replicas, outcome, "profiled" if scenario.learnt is None else "learnt")
     except (TraceError, PlanError, InvalidRequest) as error:
         print(f"cospec-server: {error}", file=sys.stderr)
         return 2
@@ -102,17 +104,18 @@ def _scenario(options: argparse.Namespace) -> Scenario:
             raise PlanError(f"--{name} must be from {low} to {high}, got {value}")
     mode = SpeculationMode.parse(options.speculation, settings.drafters, settings.speculation.max_draft_tokens)
     slo = _slo(settings, options.slo_class)
-    return Scenario(settings, _profile(options, settings), slo, mode, options.acceptance, options.seed)
+    profile, learnt = _costs(options, settings)
+    return Scenario(settings, profile, slo, mode, options.acceptance, options.seed, learnt)
 
 
-def _profile(options: argparse.Namespace, settings: Settings) -> Profile:
+def _costs(options: argparse.Namespace, settings: Settings) -> tuple[Profile, Learnt | None]:
     own = options.profile is None
     store = profile_store(settings, options.model_repository.resolve()) if own else ProfileStore(options.profile)
     profile = store.load()
     if profile is None:
         remedy = "run `cospec-server profile` first" if own else "it must be a file that `cospec-server profile` wrote"
         raise PlanError(f"{store.path} holds no cost profile; {remedy}")
-    return profile
+    return profile, store.load_learnt()
 
 
 def _slo(settings: Settings, name: str) -> Slo:
@@ -139,12 +142,12 @@ def _arrivals(options: argparse.Namespace, settings: Settings) -> list[Arrival]:
     return fitted(arrivals, options.speed, 1.0, room, options.seed)
 
 
-def _report(options: argparse.Namespace, replicas: int, outcome: Outcome) -> None:
+def _report(options: argparse.Namespace, replicas: int, outcome: Outcome, costs: str) -> None:
     if options.json:
-        print(json.dumps({"replicas": replicas, **asdict(outcome)}))
+        print(json.dumps({"replicas": replicas, "costs": costs, **asdict(outcome)}))
         return
     print(
-        f"replicas              {replicas}: a verifier and its drafters each\n"
+        f"replicas              {replicas}: a verifier and its drafters each; costs as {costs}\n"
         f"requests              {outcome.requests}, {outcome.refused} of them refused\n"
         f"throughput            {outcome.tokens_per_second:.0f} tokens/s over {outcome.seconds:.0f} s\n"
         f"goodput               {outcome.goodput:.2f} requests/s; {outcome.attainment:.1%} keep their promises\n"

@@ -36,7 +36,7 @@ def measured(options: argparse.Namespace, settings: Settings) -> Profile:
     kept = None if options.again else store.load()
     if kept is not None:
         return kept
-    store.path.unlink(missing_ok=True)
+    store.clear()
     print("starting a server to measure its calls", file=sys.stderr)
     http, grpc, metrics = free_ports(3)
     with TritonServer(

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cospec.config import DEFAULT_REPOSITORY, load_settings
+from cospec.engine.profiles import profile_store
 from cospec.serve import TritonServer, free_ports
 from cospec_client import Client, CospecError
 from tritonclient.grpc import InferenceServerClient
@@ -68,6 +70,15 @@ def test_a_closed_stream_frees_its_sessions_and_the_server_serves_on(server: Tri
     time.sleep(1.0)
     assert statistics(server, "verifier")["execution_count"] == before, "the verifier still works for nobody"
     assert client.generate(PROMPT, max_tokens=4, ignore_eos=True).num_output_tokens == 4
+
+
+def test_what_serving_teaches_of_costs_is_there_to_plan_with(exact_settings: Path, client: Client) -> None:
+    store = profile_store(load_settings(exact_settings), DEFAULT_REPOSITORY)
+    before, deadline = store.load_learnt(), time.monotonic() + 30
+    while (learnt := store.load_learnt()) == before:
+        assert time.monotonic() < deadline
+        client.generate(PROMPT, max_tokens=64, ignore_eos=True)
+    assert learnt is not None and learnt["verify"]
 
 
 def test_more_requests_than_slots_all_finish(client: Client) -> None:

@@ -57,12 +57,9 @@ def result() -> dict[str, Any]:
     pair = {
         "name": "bundle",
         "num_parameters": 23_000_000,
-        "repeats": 1,
         "max_tokens": 32,
         "promises_ms": {"ttft": 500.0, "tpot": 30.0},
-        "sweep": [adaptive.sweep_row(mode, level, each, measured) for (mode, level), each in measured.items()],
-        "depths": adaptive.depths(measured),
-        "cost_errors": adaptive.cost_errors(measured),
+        **adaptive.sweep_result(measured),
         "replays": [
             replay_row(OFF.name, 0.7, 2.0),
             replay_row(FIXED[1].name, 0.5, 1.0),
@@ -172,10 +169,26 @@ def test_settings_that_cannot_be_read_are_one_sentence(
     def refuse() -> None:
         raise CommandFailed("the settings (exit code 2): wrong")
 
-    monkeypatch.setattr(adaptive, "measure_pair", lambda *_: {})
+    monkeypatch.setattr(adaptive, "measure_pair", pytest.fail)
     monkeypatch.setattr(adaptive, "read_settings", refuse)
     assert adaptive.main(["--pairs", "bundle", "--quick"]) == 1
     assert capsys.readouterr().err == "bench-adaptive: the settings (exit code 2): wrong\n"
+
+
+def test_what_is_not_measured_again_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = result()
+    write_report({**before, "pairs": [*before["pairs"], {**before["pairs"][0], "name": "larger"}]}, tmp_path)
+    anew = [replay_row(mode.name, 0.5, 1.0) for mode in (OFF, FIXED[1], AUTO)]
+    monkeypatch.setattr(adaptive, "measure_pair", lambda *_: {"name": "bundle", "replays": anew})
+    assert adaptive.main(["--pairs", "bundle", "--parts", "replay", "--output", str(tmp_path)]) == 0
+    bundle, larger = json.loads((tmp_path / "adaptive.json").read_text())["pairs"]
+    assert bundle["replays"] == anew and bundle["sweep"] and larger["replays"] != anew
+
+
+def test_what_another_machine_measured_does_not_stay(tmp_path: Path) -> None:
+    elsewhere = {**result(), "machine": {"processor": "another"}}
+    write_report(elsewhere, tmp_path)
+    assert adaptive.earlier(tmp_path, describe_environment(read_settings())) == {}
 
 
 def test_an_unknown_pair_is_refused_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:

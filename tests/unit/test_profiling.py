@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from cospec.speculation.cost_model import VerifyWork
-from cospec.speculation.profiling import Profile, Profiler
+from cospec.simulation.virtual_time import run
+from cospec.speculation.cost_model import CostModel, Learnt, VerifyWork
+from cospec.speculation.profiling import KEPT_EVERY, Profile, Profiler, keep_learnt
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import DraftResult, DraftRow, VerifyResult, VerifyRow
@@ -63,12 +64,16 @@ def test_no_more_rows_are_measured_than_there_are_slots() -> None:
 class Kept:
     def __init__(self, profile: Profile | None = None) -> None:
         self.profile = profile
+        self.learnt: Learnt | None = None
 
     def load(self) -> Profile | None:
         return self.profile
 
     def save(self, profile: Profile) -> None:
         self.profile = profile
+
+    def save_learnt(self, learnt: Learnt) -> None:
+        self.learnt = learnt
 
 
 def loop_over(verifier: ScriptedVerifier, warnings: list[str]) -> RoundLoop:
@@ -114,3 +119,41 @@ def test_a_kept_profile_that_cannot_be_read_costs_the_profile_and_nothing_else()
     warnings: list[str] = []
     asyncio.run(loop_over(ScriptedVerifier(counting), warnings).know_costs(Damaged()))
     assert "costs could not be measured" in warnings[0]
+
+
+def slower(costs: CostModel) -> None:
+    for _ in range(8):
+        costs.observe_verify(VerifyWork(4, 4, 64), 0.5)
+
+
+def test_what_is_learnt_while_serving_is_kept_every_so_often() -> None:
+    async def serve() -> None:
+        costs, kept = CostModel(), Kept()
+        keeping = asyncio.create_task(keep_learnt(costs, kept, pytest.fail))
+        await asyncio.sleep(1.5 * KEPT_EVERY)
+        assert kept.learnt is None, "nothing was learnt"
+        slower(costs)
+        await asyncio.sleep(KEPT_EVERY)
+        assert kept.learnt == costs.learnt() != CostModel().learnt()
+        keeping.cancel()
+
+    run(serve())
+
+
+def test_costs_that_cannot_be_kept_are_told_of_once() -> None:
+    class Full(Kept):
+        def save_learnt(self, learnt: Learnt) -> None:
+            raise OSError("no space left on device")
+
+    warnings: list[str] = []
+
+    async def serve() -> None:
+        costs = CostModel()
+        keeping = asyncio.create_task(keep_learnt(costs, Full(), warnings.append))
+        for _ in range(3):
+            await asyncio.sleep(KEPT_EVERY)
+            slower(costs)
+        await keeping
+
+    run(serve())
+    assert warnings == ["costs that are learnt while serving are not kept: no space left on device"]

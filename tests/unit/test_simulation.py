@@ -16,6 +16,7 @@ from cospec.profile_command import errors_of, held_out
 from cospec.simulation.arrivals import Arrival, TraceError, fitted, poisson, read_trace
 from cospec.simulation.fleet import Outcome, Scenario, simulate
 from cospec.simulation.virtual_time import Stalled, run
+from cospec.speculation.cost_model import CostModel, Learnt
 from cospec.speculation.profiling import Profile
 from cospec.speculation.request import SpeculationMode
 from cospec.speculation.slo import NO_SLO, Slo
@@ -195,6 +196,25 @@ def test_a_plan_is_printed_from_a_profile(tmp_path: Path, capsys: pytest.Capture
     printed = json.loads(capsys.readouterr().out)
     assert printed["replicas"] == 1 and printed["requests"] > 5 and math.isfinite(printed["tpot_p99"])
     assert set(Outcome.__dataclass_fields__) < set(printed)
+    assert printed["costs"] == "profiled"
+
+
+def test_a_plan_goes_by_what_was_learnt_while_serving(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ProfileStore(tmp_path / "profile.json")
+    store.save(PROFILE)
+    arguments = ["plan", "--profile", str(store.path), "--rate", "1", "--seconds", "10", "--speculation", "off"]
+    main([*arguments, "--json"])
+    profiled = json.loads(capsys.readouterr().out)
+    store.save_learnt(twice_as_slow())
+    main([*arguments, "--json"])
+    learnt = json.loads(capsys.readouterr().out)
+    assert learnt["costs"] == "learnt" and learnt["tpot_p50"] > 1.8 * profiled["tpot_p50"]
+
+
+def twice_as_slow() -> Learnt:
+    costs = CostModel()
+    costs.learn(PROFILE.verify, PROFILE.draft)
+    return {stage: [2 * weight for weight in weights] for stage, weights in costs.learnt().items()}
 
 
 @pytest.mark.parametrize(
@@ -225,6 +245,24 @@ def test_a_profile_that_cannot_be_read_is_measured_anew(tmp_path: Path) -> None:
     assert store.load() == PROFILE
     store.path.write_text('{"verify": [1]}')
     assert store.load() is None
+
+
+def test_learnt_costs_that_cannot_be_used_are_as_good_as_none(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "profile.json")
+    assert store.load_learnt() is None
+    store.save_learnt(twice_as_slow())
+    assert store.load_learnt() == twice_as_slow()
+    for other in ({"verify": [1.0]}, {**twice_as_slow(), "draft": [1.0]}):
+        store.save_learnt(other)
+        assert store.load_learnt() is None
+
+
+def test_what_is_measured_anew_is_learnt_anew(tmp_path: Path) -> None:
+    store = ProfileStore(tmp_path / "profile.json")
+    store.save(PROFILE)
+    store.save_learnt(twice_as_slow())
+    store.clear()
+    assert not list(tmp_path.iterdir())
 
 
 def test_measurements_are_predicted_from_the_others() -> None:

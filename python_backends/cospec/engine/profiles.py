@@ -8,15 +8,17 @@ from pathlib import Path
 
 from cospec.config import RemoteDrafterSettings, Settings, drafter_model
 from cospec.engine.artefacts import cache_directory, compiled_forwards, kernels, written_whole
-from cospec.speculation.cost_model import DraftWork, VerifyWork
+from cospec.speculation.cost_model import CostModel, DraftWork, Learnt, VerifyWork
 from cospec.speculation.profiling import Profile
 
 
 class ProfileStore:
-    """One file. What cannot be read is as good as none: it is measured again."""
+    """One file, and beside it what was learnt while serving. What cannot be read is as good as none: it is measured
+    again."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._learnt_path = path.with_suffix(".learnt.json")
 
     def load(self) -> Profile | None:
         try:
@@ -35,6 +37,22 @@ class ProfileStore:
         }
         with written_whole(self.path) as unfinished:
             unfinished.write_text(json.dumps(document), encoding="utf-8")
+
+    def load_learnt(self) -> Learnt | None:
+        try:
+            learnt: Learnt = json.loads(self._learnt_path.read_text(encoding="utf-8"))
+            CostModel().take_over(learnt)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return learnt
+
+    def save_learnt(self, learnt: Learnt) -> None:
+        with written_whole(self._learnt_path) as unfinished:
+            unfinished.write_text(json.dumps(learnt), encoding="utf-8")
+
+    def clear(self) -> None:
+        for path in (self.path, self._learnt_path):
+            path.unlink(missing_ok=True)
 
 
 def profile_store(settings: Settings, repository: Path) -> ProfileStore:

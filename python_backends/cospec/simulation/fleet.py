@@ -12,7 +12,7 @@ from cospec.config import Settings
 from cospec.simulation.arrivals import Arrival
 from cospec.simulation.models import DraftingStage, SimulatedDrafter, SimulatedVerifier, World
 from cospec.simulation.virtual_time import run
-from cospec.speculation.cost_model import CostModel
+from cospec.speculation.cost_model import CostModel, Learnt
 from cospec.speculation.profiling import Profile
 from cospec.speculation.request import GenerationRequest, SpeculationMode
 from cospec.speculation.rounds import RoundLoop
@@ -31,6 +31,7 @@ class Scenario:
     mode: SpeculationMode
     acceptance: float  # mean chance that a draft token is accepted, all before it being
     seed: int = 0
+    learnt: Learnt | None = None  # what costs were while serving, where that is known
     believed: Profile | None = None  # by the controller at the start, where that is not what is true
 
 
@@ -81,6 +82,8 @@ async def _simulate(scenario: Scenario, arrivals: Rows[Arrival], replicas: int, 
 def _replica(scenario: Scenario, world: World) -> RoundLoop:
     truth = CostModel()
     truth.learn(scenario.profile.verify, scenario.profile.draft)
+    if scenario.learnt is not None:
+        truth.take_over(scenario.learnt)
     stage = DraftingStage(truth, world)
     speculation = replace(scenario.settings.speculation, lookup=False)  # there are no words here
     settings = replace(scenario.settings, speculation=speculation)

@@ -5,7 +5,7 @@ Every stage is linear in a few features. The verifier's tokens come in stretches
 weights are read from memory, the later ones cost arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Learnt = Mapping[str, Sequence[float]]  # stage -> weights of its features
 
 STRETCHES = ((0, 8), (8, 16), (16, 64), (64, 1 << 30))  # of tokens in one forward: in each, one more costs as much
 NOISE = 3e-4, 0.1  # standard deviation of one measurement: seconds, and its share
@@ -108,6 +109,7 @@ class CostModel:
             np.asarray([1e-3, 5e-4, 5e-4, 0, 1e-4, 2e-5, 0]), np.asarray([1e-3, 1e-3, 1e-3, 1e-3, 5e-4, 1e-4, 1e-4])
         )
         self._between = LinearCost(np.asarray([5e-4, 1e-4]), np.asarray([1e-3, 3e-4]))  # a round, a row
+        self._stages = {"verify": self._verify, "draft": self._draft, "between": self._between}
 
     def verify_seconds(self, work: VerifyWork) -> float:
         return float(self._verify.seconds(_verify_features(work)))
@@ -142,6 +144,19 @@ class CostModel:
             self._verify.learn(np.stack([_verify_features(work) for work, _ in verify]), _seconds(verify))
         if draft:
             self._draft.learn(np.stack([_draft_features(work) for work, _ in draft]), _seconds(draft))
+
+    def learnt(self) -> Learnt:
+        """What costs are taken to be by now."""
+        return {stage: cost.weights.tolist() for stage, cost in self._stages.items()}
+
+    def take_over(self, learnt: Learnt) -> None:
+        """Another one's costs, until more is learnt. Raises `KeyError`, `ValueError` where they are of other stages or
+        features."""
+        for stage, cost in self._stages.items():
+            weights = np.asarray(learnt[stage], dtype=np.float64)
+            if weights.shape != cost.weights.shape:
+                raise ValueError(f"{stage} has {len(cost.weights)} weights, not {len(weights)}")
+            cost.weights = weights
 
 
 def _verify_features(work: VerifyWork) -> Floats:

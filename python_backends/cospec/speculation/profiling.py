@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cospec.speculation.cost_model import DraftWork, VerifyWork
+from cospec.speculation.cost_model import CostModel, DraftWork, Learnt, VerifyWork
 from cospec.speculation.types import (
     Drafter,
     DraftRow,
@@ -33,6 +33,7 @@ MOST_TOKENS = 512  # in one call
 MOST_CONTEXT = 4096  # tokens of all rows together
 REPEATS = 5
 PLAIN_STEPS = 4
+KEPT_EVERY = 5.0  # seconds
 FIRST_SESSION = 1  # an orchestrator's own start far above
 GREEDY = SamplingParameters()
 
@@ -51,6 +52,24 @@ class Profiles(Protocol):
     def load(self) -> Profile | None: ...
 
     def save(self, profile: Profile) -> None: ...
+
+    def save_learnt(self, learnt: Learnt) -> None: ...
+
+
+async def keep_learnt(costs: CostModel, profiles: Profiles, log_warning: Callable[[str], None]) -> None:
+    """What costs are while serving, every so often, for as long as they can be kept: beside others a call takes longer
+    than the best of a few alone."""
+    kept: Learnt = costs.learnt()
+    while True:
+        await asyncio.sleep(KEPT_EVERY)
+        if (learnt := costs.learnt()) == kept:
+            continue
+        try:
+            profiles.save_learnt(learnt)
+        except OSError as error:
+            log_warning(f"costs that are learnt while serving are not kept: {error}")
+            return
+        kept = learnt
 
 
 class Profiler:
@@ -82,8 +101,17 @@ class Profiler:
 
     async def profile(self) -> Profile:
         """Raises `CalleeError`."""
+        await self._wake()
         verify, draft = await self._profile_verifier(), await self._profile_drafters()
         return Profile(tuple(verify), tuple(draft))
+
+    async def _wake(self) -> None:
+        """The first call of all takes longer than any later one."""
+        group = _Group(1, CONTEXTS[0])
+        try:
+            await self._timed_verify(group, DraftTree(), 1)
+        finally:
+            await self._verifier.release(list(group.sessions))
 
     async def _profile_verifier(self) -> list[tuple[VerifyWork, float]]:
         measured = []

@@ -20,7 +20,7 @@ from cospec.metrics.round_metrics import RoundMetrics
 from cospec.signatures import DRAFTER
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.observer import Observer, Several
-from cospec.speculation.profiling import Profiles
+from cospec.speculation.profiling import Profiles, keep_learnt
 from cospec.speculation.request import InvalidRequest, RequestFields, RequestLimits, build_request
 from cospec.speculation.rounds import RoundLoop
 from cospec.speculation.router import TextPrior
@@ -145,9 +145,12 @@ class Orchestrator:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
-        if self._profiles is not None:
-            await self._rounds.know_costs(self._profiles)
-        await self._rounds.run()
+        if self._profiles is None:
+            await self._rounds.run()
+            return
+        await self._rounds.know_costs(self._profiles)
+        keeping = keep_learnt(self._rounds.steering.costs, self._profiles, pb_utils.Logger.log_warn)
+        await asyncio.gather(self._rounds.run(), keeping)
 
     def _submit(self, fields: RequestFields) -> Sequence:
         if self._running is None or self._running.done():
