@@ -66,8 +66,8 @@ async def keep_learnt(costs: CostModel, profiles: Profiles, log_warning: Callabl
             continue
         try:
             profiles.save_learnt(learnt)
-        except OSError as error:
-            log_warning(f"costs that are learnt while serving are not kept: {error}")
+        except Exception as error:  # whatever it is, requests go on
+            log_warning(f"costs that are learnt while serving are not kept: {error!r}")
             return
         kept = learnt
 
