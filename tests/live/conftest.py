@@ -1,19 +1,52 @@
 """One real server for the whole tier, on free ports. No server, no pass: nothing here is ever skipped."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
 import pytest
-from cospec.config import DEFAULT_REPOSITORY
+from cospec.config import DEFAULT_REPOSITORY, load_settings
+from cospec.engine.artefacts import missing_artefacts
+from cospec.processes import dying_with_us, kill_group
 from cospec.serve import ServeOptions, TritonServer, free_ports
 from cospec.supervision import model_of
 from cospec_client import Client
 
 from loadtests.settings_file import write_changed
+
+EXACT = {"engine": {"verifier": {"dtype": "float32"}}}  # where identity holds without exception on any processor
+Compiling = tuple["subprocess.Popen[bytes]", TemporaryDirectory[str]]
+COMPILING = pytest.StashKey[Compiling]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """On a new machine the models are compiled beside the tests that come before those of the server."""
+    if session.config.option.collectonly:
+        return
+    scratch = TemporaryDirectory()
+    settings = write_changed(EXACT, Path(scratch.name) / "cospec.yaml")
+    if next(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY), None) is not None:
+        command = [sys.executable, "-m", "cospec.cli", "compile", f"--settings={settings}"]
+        environment = {**os.environ, "TMPDIR": scratch.name}
+        quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
+        process = subprocess.Popen(
+            dying_with_us(command), env=environment, start_new_session=True, stdout=quiet, stderr=quiet
+        )
+        session.stash[COMPILING] = process, scratch
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if COMPILING in session.stash:
+        process, scratch = session.stash[COMPILING]
+        kill_group(process)
+        scratch.cleanup()
 
 
 def server_options(settings: Path, **others: Any) -> ServeOptions:
@@ -32,10 +65,11 @@ def process_of(model: str, server: TritonServer) -> psutil.Process:
 
 
 @pytest.fixture(scope="session")
-def exact_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped settings with the verifier in float32, where identity holds without exception on any processor."""
-    precise = {"engine": {"verifier": {"dtype": "float32"}}}
-    return write_changed(precise, tmp_path_factory.mktemp("settings") / "cospec.yaml")
+def exact_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped settings with the verifier in float32, once its models are compiled."""
+    if COMPILING in request.session.stash:
+        request.session.stash[COMPILING][0].wait()
+    return write_changed(EXACT, tmp_path_factory.mktemp("settings") / "cospec.yaml")
 
 
 @pytest.fixture(scope="session")
