@@ -32,14 +32,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     scratch = TemporaryDirectory()
     settings = write_changed(EXACT, Path(scratch.name) / "cospec.yaml")
-    if next(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY), None) is not None:
-        command = [sys.executable, "-m", "cospec.cli", "compile", f"--settings={settings}"]
-        environment = {**os.environ, "TMPDIR": scratch.name}
-        quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
-        process = subprocess.Popen(
-            dying_with_us(command), env=environment, start_new_session=True, stdout=quiet, stderr=quiet
-        )
-        session.stash[COMPILING] = process, scratch
+    if next(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY), None) is None:
+        scratch.cleanup()
+        return
+    command = [sys.executable, "-m", "cospec.cli", "compile", f"--settings={settings}"]
+    environment = {**os.environ, "TMPDIR": scratch.name}
+    quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
+    process = subprocess.Popen(
+        dying_with_us(command), env=environment, start_new_session=True, stdout=quiet, stderr=quiet
+    )
+    session.stash[COMPILING] = process, scratch
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
