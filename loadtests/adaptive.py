@@ -38,6 +38,7 @@ from loadtests.settings_file import write_changed
 from loadtests.workload import MIXED, prompts_of
 
 LEARNT_AFTER = 6.0  # seconds, in which the server writes down what it has learnt
+PARTS_HELP = "only these; the others, and other pairs, stay as measured before on this machine (default: all)"
 
 Result = dict[str, Any]
 UNMEASURED: Result = {"sweep": [], "depths": [], "cost_errors": {}, "replays": []}
@@ -71,13 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_extent(parser, "of every cell (default: 3 and 2; quick: 1)")
     add_verifier_weights(parser)
     add_pairs(parser)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=_PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=PARTS_HELP)
     add_output(parser, "adaptive.json, .md and plots")
     add_seed(parser, "of the order of cells, and of arrivals")
     return parser
-
-
-_PARTS = "only these; the others, and other pairs, stay as measured before on this machine (default: all)"
 
 
 def earlier(output: Path, environment: Result) -> dict[str, Result]:

@@ -29,6 +29,25 @@ def dying_with_us(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-IS", str(PACKAGE_ROOT / "cospec" / "mortal.py"), str(os.getpid()), *command]
 
 
+def compiling(settings: Path, repository: Path, scratch: Path, output: int | None = None) -> "subprocess.Popen[bytes]":
+    """`cospec-server compile`, in a process of its own, which leaves no torch behind in this one.
+
+    `scratch`: where it leaves what nobody needs; `output`: as subprocess' `stdout`, of both its streams.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "cospec.cli",
+        "compile",
+        f"--settings={settings}",
+        f"--model-repository={repository}",
+    ]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    return subprocess.Popen(
+        dying_with_us(command), env=environment, start_new_session=True, stdout=output, stderr=output
+    )
+
+
 def triton_environment(settings: Path, library_paths: Sequence[Path]) -> dict[str, str]:
     """Of a server whose models read these settings."""
     environment = dict(os.environ)

@@ -1,7 +1,6 @@
 """`cospec-server serve`: start Triton on the model repository, say when it is ready, and end it without a trace."""
 
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -29,7 +28,7 @@ from cospec.preflight import (
     check_tracing,
     check_weights,
 )
-from cospec.processes import dying_with_us, kill_group, triton_environment
+from cospec.processes import compiling, dying_with_us, kill_group, triton_environment
 from cospec.repository import make_repository
 from cospec.server_tls import ServerTls
 from cospec.supervision import Supervisor
@@ -156,14 +155,11 @@ class TritonServer:
         check_shared_memory(len(settings.model_names))
 
     def _compile(self, settings: Settings) -> None:
-        """In a process of its own, which leaves no torch behind in this one. If it fails, models run eagerly."""
+        """If it fails, models run eagerly."""
         repository = self._options.model_repository.resolve()
         if next(missing_artefacts(settings, repository), None) is None:
             return
-        paths = [f"--settings={self._settings_file}", f"--model-repository={repository}"]
-        command = [sys.executable, "-m", "cospec.cli", "compile", *paths]
-        scratch = {**os.environ, "TMPDIR": str(self._runtime)}  # what it leaves there ends with us
-        process = subprocess.Popen(dying_with_us(command), env=scratch, start_new_session=True)
+        process = compiling(self._settings_file, repository, self._runtime)  # what it leaves there ends with us
         try:
             process.wait()
         finally:

@@ -1,9 +1,7 @@
 """One real server for the whole tier, on free ports. No server, no pass: nothing here is ever skipped."""
 
 import json
-import os
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ import psutil
 import pytest
 from cospec.config import DEFAULT_REPOSITORY, load_settings
 from cospec.engine.artefacts import missing_artefacts
-from cospec.processes import dying_with_us, kill_group
+from cospec.processes import compiling, kill_group
 from cospec.serve import ServeOptions, TritonServer, free_ports
 from cospec.supervision import model_of
 from cospec_client import Client
@@ -35,12 +33,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if next(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY), None) is None:
         scratch.cleanup()
         return
-    command = [sys.executable, "-m", "cospec.cli", "compile", f"--settings={settings}"]
-    environment = {**os.environ, "TMPDIR": scratch.name}
     quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
-    process = subprocess.Popen(
-        dying_with_us(command), env=environment, start_new_session=True, stdout=quiet, stderr=quiet
-    )
+    process = compiling(settings, DEFAULT_REPOSITORY, Path(scratch.name), quiet)
     session.stash[COMPILING] = process, scratch
 
 
