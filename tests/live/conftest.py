@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from cospec.config import DEFAULT_REPOSITORY, load_settings
+from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS, load_settings
 from cospec.engine.artefacts import missing_artefacts
 from cospec.processes import compiling, kill_group
 from cospec.serve import ServeOptions, TritonServer, free_ports
@@ -20,29 +21,48 @@ from cospec_client import Client
 from loadtests.settings_file import write_changed
 
 EXACT = {"engine": {"verifier": {"dtype": "float32"}}}  # where identity holds without exception on any processor
-Compiling = tuple["subprocess.Popen[bytes]", TemporaryDirectory[str]]
-COMPILING = pytest.StashKey[Compiling]()
+
+
+class Compilation(threading.Thread):
+    """What the servers of this tier load, compiled on a new machine beside the tests that come before them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scratch = TemporaryDirectory()
+        exact = write_changed(EXACT, Path(self.scratch.name) / "cospec.yaml")
+        self.waiting = [path for path in (exact, DEFAULT_SETTINGS) if _lacks_artefacts(path)]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        while self.waiting:
+            quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
+            self.process = compiling(self.waiting.pop(0), DEFAULT_REPOSITORY, Path(self.scratch.name), quiet)
+            self.process.wait()
+
+    def end(self) -> None:
+        self.waiting.clear()
+        if self.process:
+            kill_group(self.process)
+        self.join()
+        self.scratch.cleanup()
+
+
+def _lacks_artefacts(settings: Path) -> bool:
+    return any(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY))
+
+
+COMPILATION = pytest.StashKey[Compilation]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """On a new machine the models are compiled beside the tests that come before those of the server."""
-    if session.config.option.collectonly:
-        return
-    scratch = TemporaryDirectory()
-    settings = write_changed(EXACT, Path(scratch.name) / "cospec.yaml")
-    if next(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY), None) is None:
-        scratch.cleanup()
-        return
-    quiet = subprocess.DEVNULL  # should it fail, the server tries again, and says why
-    process = compiling(settings, DEFAULT_REPOSITORY, Path(scratch.name), quiet)
-    session.stash[COMPILING] = process, scratch
+    if not session.config.option.collectonly:
+        session.stash[COMPILATION] = Compilation()
+        session.stash[COMPILATION].start()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if COMPILING in session.stash:
-        process, scratch = session.stash[COMPILING]
-        kill_group(process)
-        scratch.cleanup()
+    if COMPILATION in session.stash:
+        session.stash[COMPILATION].end()
 
 
 def server_options(settings: Path, **others: Any) -> ServeOptions:
@@ -63,8 +83,7 @@ def process_of(model: str, server: TritonServer) -> psutil.Process:
 @pytest.fixture(scope="session")
 def exact_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped settings with the verifier in float32, once its models are compiled."""
-    if COMPILING in request.session.stash:
-        request.session.stash[COMPILING][0].wait()
+    request.session.stash[COMPILATION].join()
     return write_changed(EXACT, tmp_path_factory.mktemp("settings") / "cospec.yaml")
 
 
