@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.cost_model import DraftWork
 from cospec.speculation.drafter_pool import DrafterPool
-from cospec.speculation.fusion import Outcome, fuse, majority_path, most_confident_child, outcomes
+from cospec.speculation.fusion import fuse, majority_path, most_confident_child, outcomes
 from cospec.speculation.lookup import LOOKUP
 from cospec.speculation.planning import Plan
 from cospec.speculation.request import Method
@@ -33,6 +33,7 @@ class Drafting:
         self._pool = pool
         self._calibration = calibration
         self._max_nodes = max_nodes
+        self._heard: dict[tuple[str, bool], list[tuple[float, bool]]] = {}  # since the calibration was last told
 
     async def draft(self, sequences: Rows[Sequence], plans: Rows[Plan], worth: Worth) -> "Drafted":
         """One draft per sequence, empty where nothing was planned or nobody answered; `worth` chooses their nodes."""
@@ -54,17 +55,17 @@ class Drafting:
         sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
         # A stranger's margins would spoil what they mean in its own domain, and a caller's choice may be a stranger.
         own = draft.drafters[:1] if sequence.request.speculation.drafter is None else ()
-        experts = [name for name in draft.drafters if name in (*own, LOOKUP)]
-        asyncio.get_running_loop().call_later(UNDER_WAY, self._calibrate, experts, found, sequence.greedy)
+        if not self._heard:
+            asyncio.get_running_loop().call_later(UNDER_WAY, self._calibrate)
+        for drafter in draft.drafters:
+            if drafter in (*own, LOOKUP):
+                heard = self._heard.setdefault((drafter, sequence.greedy), [])
+                heard += [hit for outcome in found for hit in outcome.hits(drafter)]
 
-    def _calibrate(self, drafters: Rows[str], found: Rows[Outcome], greedy: bool) -> None:
-        for drafter in drafters:
-            said = [
-                (node.voices[drafter], node.token == outcome.token)
-                for outcome in found
-                for node in outcome.children
-                if drafter in node.voices
-            ]
+    def _calibrate(self) -> None:
+        """All of a round at once: a step for each sequence would cost as much as drafting does."""
+        told, self._heard = self._heard, {}
+        for (drafter, greedy), said in told.items():
             if said:
                 margins, hits = zip(*said, strict=True)
                 self._calibration.of(drafter, greedy).observe(np.asarray(margins), np.asarray(hits))

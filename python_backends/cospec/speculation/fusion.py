@@ -107,6 +107,12 @@ class Outcome:
                     favourites[drafter] = node
         return {drafter: node.token == self.token for drafter, node in favourites.items()}
 
+    def hits(self, drafter: str) -> Iterator[tuple[float, bool]]:
+        """Its margin for each token that it proposed, and whether the verifier chose that one."""
+        for node in self.children:
+            if drafter in node.voices:
+                yield node.voices[drafter], node.token == self.token
+
 
 def outcomes(fused: FusedTree, verified: Sequence[int]) -> Iterator[Outcome]:
     """Walk the verifier's tokens down the tree, as far as it reaches: nodes that were pruned before count too."""
