@@ -2,7 +2,8 @@
 
 A look finds the best single drafter and its best draft length; then every repeat measures all contenders at every
 place in a new order. Beside that: which drafter knows which domain, how soon routing finds it, what shared noise is
-worth above temperature 0, and whether the verifier is better called for a sequence or for a group.
+worth above temperature 0, whether the verifier is better called for a sequence or for a group, and what trees bring
+where their nodes cost nothing.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from loadtests.bench_options import add_extent, add_output, add_pairs, add_seed,
 from loadtests.collab_bls import measure_bls
 from loadtests.collab_cell import Server
 from loadtests.collab_expertise import acceptance, routing
+from loadtests.collab_nodes import measure_nodes
 from loadtests.collab_pair import measure_pair, servers_of
 from loadtests.collab_plan import ALONE, FULL, PARTS, QUICK, SERVERS, CollabPlan, PairPlan
 from loadtests.collab_report import write_report
@@ -75,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=PARTS,
         default=list(PARTS),
-        help="only these; routing, temperatures and bls are measured on the first pair (default: all)",
+        help="only these; routing, temperatures, bls and nodes are measured on the first pair (default: all)",
     )
     add_output(parser, "collab.json, .md and plots")
     add_seed(parser)
@@ -89,8 +91,8 @@ def measure(
 
     Raises what servers, requests and processes raise.
     """
-    result: Result = {"pairs": [], "acceptance": {}, "routing": {}, "temperatures": {}, "bls": []}
-    on_every, on_first = ({*parts} & {"ladder", "domains"}, {*parts} - {"ladder", "bls"})
+    result: Result = {"pairs": [], "acceptance": {}, "routing": {}, "temperatures": {}, "bls": [], "nodes": []}
+    on_every, on_first = ({*parts} & {"ladder", "domains"}, {*parts} - {"ladder", "bls", "nodes"})
     with tempfile.TemporaryDirectory() as name:
         for pair in pairs:
             if not on_every and not (on_first and pair is pairs[0]):
@@ -109,6 +111,9 @@ def measure(
             yield result
         if "bls" in parts:
             result["bls"] = measure_bls(pairs[0], plan, order, Path(name))
+            yield result
+        if "nodes" in parts:
+            result["nodes"] = measure_nodes(pairs[0], plan, Path(name))
             yield result
 
 

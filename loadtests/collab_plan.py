@@ -7,7 +7,7 @@ from typing import Any
 from loadtests.bench_plan import Mode
 from loadtests.workload import DOMAINS, MIXED
 
-PARTS = ("ladder", "domains", "routing", "temperatures", "bls")
+PARTS = ("ladder", "domains", "routing", "temperatures", "bls", "nodes")
 ALONE, PIPELINED = "one group in flight", "two groups in flight"
 SERVERS: Mapping[str, Mapping[str, Any]] = {ALONE: {}, PIPELINED: {"serving": {"groups_in_flight": 2}}}
 CALL_PER_SEQUENCE, CALL_PER_GROUP = "one call a sequence", "one call a group"
@@ -16,6 +16,10 @@ BLS_SERVERS: Mapping[str, Mapping[str, Any]] = {
     CALL_PER_GROUP: {"serving": {"max_group_size": 64, "groups_in_flight": 1}},
 }
 TEMPERATURES = (0.0, 0.7, 1.0)
+FREE_NODES: Mapping[int, Mapping[str, Mapping[str, Any]]] = {  # a tree's most nodes -> settings that price none
+    most: {"speculation": {"controller": "fixed", "num_nodes": most, "width": width, "branching": branching}}
+    for most, width, branching in ((16, 1, 3), (32, 3, 3), (64, 4, 4))
+}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What cooperation is measured by: ratios of one run's medians, each beside its goal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from loadtests.collab_plan import FUSED, LOOKUP, PIPELINE
@@ -19,6 +19,7 @@ class Ratio(NamedTuple):
 def ratios(result: Result) -> list[Ratio]:
     """Of the parts that were measured."""
     found = list(_routing(result["routing"])) if result["routing"] else []
+    found += _free_nodes(result["nodes"])
     for pair in result["pairs"]:
         rows = mixed_rows(pair)
         if rows:
@@ -26,6 +27,14 @@ def ratios(result: Result) -> list[Ratio]:
             every = [*_acceptance(pair, rows), *_rates(pair, rows), *_stages(rows)]
             found += [ratio._replace(name=prefix + ratio.name) for ratio in every]
     return found
+
+
+def _free_nodes(rows: Sequence[Result]) -> Iterator[Ratio]:
+    lengths = {(row["contender"], row["most"]): float(row["mean_acceptance_length"]) for row in rows}
+    for (contender, most), length in lengths.items():
+        if contender == "tree":
+            name = f"mean acceptance length where nodes cost nothing, tree of at most {most} over routed"
+            yield Ratio(name, length / lengths["routed", most], "≥ 1.15")
 
 
 def mixed_rows(pair: Result) -> dict[tuple[str, int], Result]:

@@ -34,6 +34,7 @@ def as_markdown(result: Result) -> str:
         _acceptance(result["acceptance"]),
         _temperatures(result["temperatures"]),
         _bls(result["bls"]),
+        _nodes(result["nodes"]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -204,6 +205,21 @@ def _bls(rows: Sequence[Result]) -> str:
     ]
     columns = ["contender", "concurrency", "calls", "tokens/s", "latency p50 ms", "rows a batch", "rows: batches"]
     return titled("One call to the verifier a sequence, or one a group", columns, lines)
+
+
+def _nodes(rows: Sequence[Result]) -> str:
+    lines = [
+        [
+            row["contender"],
+            str(row["most"]),
+            f"{row['nodes']:.1f}",
+            f"{row['mean_acceptance_length']:.2f}",
+            f"{row['tokens_per_pass']:.2f}",
+        ]
+        for row in rows
+    ]
+    columns = ["contender", "most nodes", "nodes a draft", "mean acceptance length", "tokens a verifier pass"]
+    return titled("Where the verifier checks nodes for nothing (`controller: fixed`), concurrency 1", columns, lines)
 
 
 def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

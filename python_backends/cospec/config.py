@@ -101,7 +101,7 @@ class ServingSettings:
     groups_in_flight: int = between(1, 256, 1)
     max_queue_delay_microseconds: int = between(0, 1_000_000, 0)
     bls_threads: int = between(1, 4096, 64)
-    sending_share: float = between(0.01, 1, 0.12)
+    sending_share: float = between(0.01, 1, 0.06)
     verifier_retry_seconds: float = between(0, 600, 15.0)
     metrics: bool = True
 
