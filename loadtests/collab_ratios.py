@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from loadtests.collab_plan import FUSED, LOOKUP, PIPELINE
+from loadtests.collab_plan import AUTO, FUSED, LOOKUP, PIPELINE
 from loadtests.workload import MIXED
 
 Result = Mapping[str, Any]
@@ -86,8 +86,9 @@ def _rates(pair: Result, rows: Mapping[tuple[str, int], Result]) -> Iterator[Rat
 def _stages(rows: Mapping[tuple[str, int], Result]) -> Iterator[Ratio]:
     for concurrency in sorted({level for _, level in rows if level > 1}):
         goal = "≤ 0.15" if concurrency == 32 else ""
-        value = rows[LOOKUP, concurrency]["orchestrator_share"]
-        yield Ratio(f"orchestrator's share of the time at concurrency {concurrency}, {LOOKUP}", value, goal)
+        for name in (LOOKUP, AUTO):
+            value = rows[name, concurrency]["orchestrator_share"]
+            yield Ratio(f"orchestrator's share of the time at concurrency {concurrency}, {name}", value, goal)
         for name, groups in ((LOOKUP, "one group"), (PIPELINE, "two groups")):
             value = rows[name, concurrency]["overlap"]
             yield Ratio(
