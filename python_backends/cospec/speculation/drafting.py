@@ -55,12 +55,12 @@ class Drafting:
         sequence.routing.observe([outcome.votes() for outcome in found], len(verified))
         # A stranger's margins would spoil what they mean in its own domain, and a caller's choice may be a stranger.
         own = draft.drafters[:1] if sequence.request.speculation.drafter is None else ()
-        if not self._heard:
+        experts = [name for name in draft.drafters if name in (*own, LOOKUP)]
+        if experts and not self._heard:
             asyncio.get_running_loop().call_later(UNDER_WAY, self._calibrate)
-        for drafter in draft.drafters:
-            if drafter in (*own, LOOKUP):
-                heard = self._heard.setdefault((drafter, sequence.greedy), [])
-                heard += [hit for outcome in found for hit in outcome.hits(drafter)]
+        for name in experts:
+            heard = self._heard.setdefault((name, sequence.greedy), [])
+            heard += [hit for outcome in found for hit in outcome.hits(name)]
 
     def _calibrate(self) -> None:
         """All of a round at once: a step for each sequence would cost as much as drafting does."""
