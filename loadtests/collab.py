@@ -3,7 +3,7 @@
 A look finds the best single drafter and its best draft length; then every repeat measures all contenders at every
 place in a new order. Beside that: which drafter knows which domain, how soon routing finds it, what shared noise is
 worth above temperature 0, whether the verifier is better called for a sequence or for a group, and what trees bring
-where their nodes cost nothing.
+where their nodes are not priced.
 """
 
 import argparse

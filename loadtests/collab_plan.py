@@ -16,10 +16,8 @@ BLS_SERVERS: Mapping[str, Mapping[str, Any]] = {
     CALL_PER_GROUP: {"serving": {"max_group_size": 64, "groups_in_flight": 1}},
 }
 TEMPERATURES = (0.0, 0.7, 1.0)
-FREE_NODES: Mapping[int, Mapping[str, Mapping[str, Any]]] = {  # a tree's most nodes -> settings that price none
-    most: {"speculation": {"controller": "fixed", "num_nodes": most, "width": width, "branching": branching}}
-    for most, width, branching in ((16, 1, 3), (32, 3, 3), (64, 4, 4))
-}
+SEVERAL_DRAFTERS, ONE_DRAFTER = "several drafters", "one drafter"
+TREE_SIZES = ((16, 1, 3), (32, 3, 3), (64, 4, 4))  # most nodes, width, branching
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,30 @@ def tree(depth: int) -> Contender:
     return Contender("tree", f"tree:{depth}")
 
 
+def lockstep(depth: int) -> Contender:
+    return Contender("lock-step", f"lockstep:{depth}")
+
+
+def tree_with_lookup(depth: int) -> Contender:
+    return Contender(LOOKUP, f"tree:{depth}+lookup")
+
+
+def unpriced_servers(num_nodes: int, width: int, branching: int) -> Mapping[str, Mapping[str, Any]]:
+    """Where whatever is drafted is verified, of trees of so many nodes, by all drafters or by each request's best."""
+    shape = {"controller": "fixed", "num_nodes": num_nodes, "width": width, "branching": branching}
+    alone = {"max_drafters": 1, "num_explorers": 0}
+    return {SEVERAL_DRAFTERS: {"speculation": shape}, ONE_DRAFTER: {"speculation": {**shape, **alone}}}
+
+
+def unpriced(depth: int) -> tuple[Contender, ...]:
+    """On those servers."""
+    contenders = (lockstep(depth), tree_with_lookup(depth), tree(depth))
+    return (
+        replace(tree(depth), name="tree of one drafter", server=ONE_DRAFTER),
+        *(replace(each, server=SEVERAL_DRAFTERS) for each in contenders),
+    )
+
+
 def ladder(depth: int, best_single: Contender) -> tuple[Contender, ...]:
     """From no speculation to all of it, each with one part more or another in its place."""
     return (
@@ -53,9 +75,9 @@ def ladder(depth: int, best_single: Contender) -> tuple[Contender, ...]:
         replace(best_single, name="best single drafter"),
         routed(depth),
         tree(depth),
-        Contender("lock-step", f"lockstep:{depth}"),
+        lockstep(depth),
         Contender("vote", f"vote:{depth}"),
-        Contender(LOOKUP, f"tree:{depth}+lookup"),
+        tree_with_lookup(depth),
         Contender(PIPELINE, f"tree:{depth}+lookup", PIPELINED),
         Contender(AUTO, "auto"),  # all of it, where it pays
     )

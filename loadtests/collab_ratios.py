@@ -19,7 +19,7 @@ class Ratio(NamedTuple):
 def ratios(result: Result) -> list[Ratio]:
     """Of the parts that were measured."""
     found = list(_routing(result["routing"])) if result["routing"] else []
-    found += _free_nodes(result["nodes"])
+    found += _unpriced(result["nodes"]) if result["nodes"] else []
     for pair in result["pairs"]:
         rows = mixed_rows(pair)
         if rows:
@@ -29,12 +29,15 @@ def ratios(result: Result) -> list[Ratio]:
     return found
 
 
-def _free_nodes(rows: Sequence[Result]) -> Iterator[Ratio]:
-    lengths = {(row["contender"], row["most"]): float(row["mean_acceptance_length"]) for row in rows}
+def _unpriced(rows: Sequence[Result]) -> Iterator[Ratio]:
+    """Of trees by several drafters over the routed chain, and over trees of the routed drafter alone."""
+    lengths = {(row["contender"], row["most_nodes"]): float(row["mean_acceptance_length"]) for row in rows}
+    [chain] = [length for (contender, _), length in lengths.items() if contender == "routed"]
     for (contender, most), length in lengths.items():
         if contender == "tree":
-            name = f"mean acceptance length where nodes cost nothing, tree of at most {most} over routed"
-            yield Ratio(name, length / lengths["routed", most], "≥ 1.15")
+            name = f"mean acceptance length where nodes are not priced, tree of at most {most} over"
+            yield Ratio(f"{name} routed", length / chain, "≥ 1.15")
+            yield Ratio(f"{name} that of one drafter", length / lengths["tree of one drafter", most])
 
 
 def mixed_rows(pair: Result) -> dict[tuple[str, int], Result]:

@@ -137,17 +137,9 @@ def _in(cells: Mapping[str, Result], domains: Sequence[str]) -> list[Result]:
 
 
 def _scan(rows: Sequence[Result]) -> str:
-    lines = [
-        [
-            row["speculation"],
-            str(row["concurrency"]),
-            f"{row['tokens_per_second']:.0f}",
-            f"{row['mean_acceptance_length']:.2f}",
-        ]
-        for row in rows
-    ]
+    figures = {"speculation": "", "concurrency": "", "tokens_per_second": ".0f", "mean_acceptance_length": ".2f"}
     columns = ["single drafter", "concurrency", "tokens/s", "mean acceptance length"]
-    return titled("The search for the best single drafter, one look each", columns, lines)
+    return titled("The search for the best single drafter, one look each", columns, _lines(rows, figures))
 
 
 def _acceptance(matrix: Mapping[str, Mapping[str, float]]) -> str:
@@ -160,10 +152,7 @@ def _acceptance(matrix: Mapping[str, Mapping[str, float]]) -> str:
 def _temperatures(result: Result) -> str:
     if "offline" not in result:  # measured last
         return ""
-    served = [
-        [row["contender"], f"{row['temperature']:g}", f"{row['mean_acceptance_length']:.2f}"]
-        for row in result["served"]
-    ]
+    served = _lines(result["served"], {"contender": "", "temperature": "g", "mean_acceptance_length": ".2f"})
     offline = [
         [
             f"{row['temperature']:g}",
@@ -208,18 +197,15 @@ def _bls(rows: Sequence[Result]) -> str:
 
 
 def _nodes(rows: Sequence[Result]) -> str:
-    lines = [
-        [
-            row["contender"],
-            str(row["most"]),
-            f"{row['nodes']:.1f}",
-            f"{row['mean_acceptance_length']:.2f}",
-            f"{row['tokens_per_pass']:.2f}",
-        ]
-        for row in rows
-    ]
+    figures = {"contender": "", "most_nodes": "", "nodes": ".1f", "mean_acceptance_length": ".2f"}
     columns = ["contender", "most nodes", "nodes a draft", "mean acceptance length", "tokens a verifier pass"]
-    return titled("Where the verifier checks nodes for nothing (`controller: fixed`), concurrency 1", columns, lines)
+    title = "Where nodes are not priced (`controller: fixed`), concurrency 1"
+    return titled(title, columns, _lines(rows, {**figures, "tokens_per_pass": ".2f"}))
+
+
+def _lines(rows: Sequence[Result], figures: Mapping[str, str]) -> list[list[str]]:
+    """`figures`: key -> how it is written, as `format` takes it."""
+    return [[format(row[name], how) for name, how in figures.items()] for row in rows]
 
 
 def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

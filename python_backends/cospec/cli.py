@@ -95,10 +95,10 @@ def _tls(options: argparse.Namespace) -> ServerTls | None:
 
 
 def _compile(settings: Settings, repository: Path) -> int:
-    from cospec.engine.artefacts import compiler, missing_artefacts
+    from cospec.engine.artefacts import all_compiled, compiler
 
     check_weights(settings, repository)
-    if next(missing_artefacts(settings, repository), None) is None:
+    if all_compiled(settings, repository):
         return 0
     if compiler() is None:
         print("no C++ compiler (g++) is here: models run uncompiled, at about half the speed", file=sys.stderr)

@@ -59,7 +59,7 @@ def triton_environment(settings: Path, library_paths: Sequence[Path]) -> dict[st
     # Several processes share the cores. A thread that waits spins briefly, since its next turn comes within a
     # layer, and then sleeps: sleeping at once made a verifier's step a third slower, spinning long starves others.
     environment.setdefault("GOMP_SPINCOUNT", "20000")
-    # NumPy's matrices are tiny here, and its library's threads spin after each: one request took 1.45 times as long.
+    # NumPy's matrices are tiny here; after each, its library's threads would spin on the cores that the models need.
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     return environment

@@ -17,7 +17,7 @@ import psutil
 from cospec.administration import new_key, restrictions
 from cospec.config import Settings, load_settings, with_models, with_verifier, write_settings
 from cospec.draining import Gate
-from cospec.engine.artefacts import missing_artefacts
+from cospec.engine.artefacts import all_compiled
 from cospec.own_http import call, reachable
 from cospec.preflight import (
     SHARED_MEMORY,
@@ -157,7 +157,7 @@ class TritonServer:
     def _compile(self, settings: Settings) -> None:
         """If it fails, models run eagerly."""
         repository = self._options.model_repository.resolve()
-        if next(missing_artefacts(settings, repository), None) is None:
+        if all_compiled(settings, repository):
             return
         process = compiling(self._settings_file, repository, self._runtime)  # what it leaves there ends with us
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from cospec.config import DEFAULT_REPOSITORY, DEFAULT_SETTINGS, load_settings
-from cospec.engine.artefacts import missing_artefacts
+from cospec.engine.artefacts import all_compiled
 from cospec.processes import compiling, kill_group
 from cospec.serve import ServeOptions, TritonServer, free_ports
 from cospec.supervision import model_of
@@ -29,8 +29,9 @@ class Compilation(threading.Thread):
     def __init__(self) -> None:
         super().__init__()
         self.scratch = TemporaryDirectory()
-        exact = write_changed(EXACT, Path(self.scratch.name) / "cospec.yaml")
-        self.waiting = [path for path in (exact, DEFAULT_SETTINGS) if _lacks_artefacts(path)]
+        self.exact = write_changed(EXACT, Path(self.scratch.name) / "cospec.yaml")
+        wanted = self.exact, DEFAULT_SETTINGS
+        self.waiting = [path for path in wanted if not all_compiled(load_settings(path), DEFAULT_REPOSITORY)]
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
@@ -45,10 +46,6 @@ class Compilation(threading.Thread):
             kill_group(self.process)
         self.join()
         self.scratch.cleanup()
-
-
-def _lacks_artefacts(settings: Path) -> bool:
-    return any(missing_artefacts(load_settings(settings), DEFAULT_REPOSITORY))
 
 
 COMPILATION = pytest.StashKey[Compilation]()
@@ -81,10 +78,11 @@ def process_of(model: str, server: TritonServer) -> psutil.Process:
 
 
 @pytest.fixture(scope="session")
-def exact_settings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exact_settings(request: pytest.FixtureRequest) -> Path:
     """The shipped settings with the verifier in float32, once its models are compiled."""
-    request.session.stash[COMPILATION].join()
-    return write_changed(EXACT, tmp_path_factory.mktemp("settings") / "cospec.yaml")
+    compilation = request.session.stash[COMPILATION]
+    compilation.join()
+    return compilation.exact
 
 
 @pytest.fixture(scope="session")

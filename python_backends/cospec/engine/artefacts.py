@@ -113,6 +113,11 @@ def missing_artefacts(settings: Settings, repository: Path) -> Iterator[Artefact
     return (artefact for artefact in wanted_artefacts(settings, repository) if not artefact.path.exists())
 
 
+def all_compiled(settings: Settings, repository: Path) -> bool:
+    """Whether nothing that these settings call for is missing."""
+    return next(missing_artefacts(settings, repository), None) is None
+
+
 def _digest(sources: Iterable[str], settings: str = "", *files: Path) -> str:
     """A name for what these sources make of these settings and files, on this machine, with this torch."""
     machine = f"{instruction_sets()} {has_amx()} {multiplies_in_tiles()}"
