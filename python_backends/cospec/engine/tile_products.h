@@ -96,7 +96,8 @@ void store_sums(char* to, Sums sums, Sums excess) {
   std::memcpy(to, &sums, LINE);
 }
 
-// `multiply` of the band's tokens [first, first + COUNT).
+// `multiply` of the band's tokens [first, first + COUNT). Fetches are spread over a step, since weights that are wanted
+// now would wait behind a burst of them.
 template <bool rounded, int64_t COUNT>
 void multiply_few(const char* inputs, const char* weights, int64_t steps, const char* next, int64_t lines, char* sums,
                   bool begins, int64_t first) {
@@ -111,8 +112,9 @@ void multiply_few(const char* inputs, const char* weights, int64_t steps, const 
   }
   const char* words = inputs + first * LINE;  // a band's tiles stand one below the other
   for (int64_t step = 0; step < steps; ++step, words += 2 * TILE, weights += 2 * TILE) {
-    for (int64_t line = 0; line < lines; ++line, next += LINE) _mm_prefetch(next, _MM_HINT_T1);
     for (int64_t word = 0; word < SIDE; ++word) {
+      for (int64_t line = word * lines / SIDE; line < (word + 1) * lines / SIDE; ++line, next += LINE)
+        _mm_prefetch(next, _MM_HINT_T1);
       const __m512i left_weights = _mm512_loadu_si512(weights + word * LINE);
       const __m512i right_weights = _mm512_loadu_si512(weights + TILE + word * LINE);
 #pragma GCC unroll 12
@@ -142,10 +144,10 @@ constexpr auto OF_FEW = []<int64_t... counts>(std::integer_sequence<int64_t, cou
 template <bool rounded>
 void multiply(const char* inputs, const char* weights, int64_t steps, const char* next, int64_t lines, char* sums,
               bool begins, int64_t tokens) {
-  const int64_t parts = (tokens + FEW - 1) / FEW;
-  for (int64_t part = 0; part < parts; ++part) {
+  const int64_t parts = (tokens + FEW - 1) / FEW, share = (lines + parts - 1) / parts;
+  for (int64_t part = 0; part < parts; ++part, next += share * LINE * steps) {
     const int64_t first = tokens * part / parts, end = tokens * (part + 1) / parts;
-    OF_FEW<rounded>[end - first - 1](inputs, weights, steps, next, part ? 0 : lines, sums, begins, first);
+    OF_FEW<rounded>[end - first - 1](inputs, weights, steps, next, share, sums, begins, first);
   }
 }
 
