@@ -8,6 +8,7 @@ from cospec.config import Settings, load_settings
 from cospec.engine.building import build_drafter, build_verifier, num_gpus
 from cospec.engine.placement import gpu_of
 from cospec.engine.same_vocabulary import require_same_vocabulary
+from cospec.garbage import spare_what_is_loaded
 from cospec.metrics.engine_metrics import CountedVerifier, watch_cache
 from cospec.metrics.recorder import Recorder
 from cospec.triton_io.callee import Callee, drafter_callee, verifier_callee
@@ -22,6 +23,7 @@ class EngineModel(ABC):
         settings, recorder = load_settings(), Recorder()
         self._callee = self._load(args, settings, recorder)
         self._publisher = Publisher(recorder, args["model_name"], settings.serving.metrics)
+        spare_what_is_loaded()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""

@@ -15,6 +15,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "python_backends/cospec/strict_yaml.py": (set(), set()),
     "python_backends/cospec/mortal.py": (set(), set()),
     "python_backends/cospec/processor.py": (set(), set()),
+    "python_backends/cospec/garbage.py": (set(), set()),
     "python_backends/cospec/config.py": ({"processor", "strict_yaml"}, {"yaml"}),
     "python_backends/cospec/signatures.py": (set(), set()),
     "python_backends/cospec/speculation": ({"config", "signatures", "speculation"}, {"numpy"}),
@@ -33,8 +34,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"config", "speculation", "engine", "training"},
         {"numpy", "torch", "transformers", "tokenizers", "tqdm"},
     ),
-    "python_backends/cospec/triton_models.py": ({"config", "engine", "metrics", "triton_io"}, set()),
-    "model_repository": ({"config", "engine", "triton_io", "triton_models"}, set()),
+    "python_backends/cospec/triton_models.py": ({"config", "engine", "garbage", "metrics", "triton_io"}, set()),
+    "model_repository": ({"config", "engine", "garbage", "triton_io", "triton_models"}, set()),
     "client/cospec_client": ({"cospec_client"}, {"numpy", "tritonclient"}),
     "loadtests": (
         {"cospec_client", "loadtests"},

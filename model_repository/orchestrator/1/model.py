@@ -8,6 +8,7 @@ from cospec.config import load_settings
 from cospec.engine.profiles import profile_store
 from cospec.engine.routing_prior import load_routing_prior
 from cospec.engine.vocabulary import load_vocabulary
+from cospec.garbage import spare_what_is_loaded
 from cospec.triton_io.orchestrator import Orchestrator
 
 
@@ -18,6 +19,7 @@ class TritonPythonModel:
         vocabulary = load_vocabulary(settings.weights(repository)["verifier"])
         prior, profiles = load_routing_prior(settings, repository), profile_store(settings, repository)
         self._orchestrator = Orchestrator(settings, vocabulary, prior, profiles)
+        spare_what_is_loaded()
 
     async def execute(self, requests: list[Any]) -> None:
         await asyncio.gather(*(self._orchestrator.serve(request) for request in requests))
