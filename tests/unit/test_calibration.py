@@ -1,5 +1,7 @@
 """Calibrated confidence: chances learnt from outcomes."""
 
+import math
+
 import numpy as np
 import pytest
 from cospec.speculation.calibration import Calibration, Calibrator
@@ -32,7 +34,7 @@ def test_infinite_margins_and_one_sided_outcomes_leave_it_finite() -> None:
     calibrator = Calibrator()
     for _ in range(200):
         calibrator.observe(np.asarray([np.inf, -np.inf, 40.0]), np.asarray([True, False, True]))
-    chances = calibrator.chances(np.asarray([np.inf, 0.0, -np.inf]))
+    chances = calibrator.chances([math.inf, 0.0, -math.inf])
     assert np.isfinite(chances).all() and chances[0] > 0.95 > 0.05 > chances[2]
 
 
@@ -41,7 +43,8 @@ def test_a_lead_never_makes_a_token_less_probable() -> None:
     for seed in range(300):
         margins, hits = outcomes(3.0, 0.0, 8, seed)
         calibrator.observe(margins, ~hits)
-    assert calibrator.chances(np.asarray([2.0]))[0] >= calibrator.chances(np.asarray([-2.0]))[0]
+    ahead, behind = calibrator.chances([2.0, -2.0])
+    assert ahead >= behind
 
 
 def test_drafters_and_kinds_of_sampling_are_calibrated_apart() -> None:

@@ -70,20 +70,27 @@ def refusal(repository: Path) -> str:
 
 
 def test_probabilities_follow_the_words_and_add_up_to_one() -> None:
-    probabilities = make_prior().probabilities([2, 4, 6, 8, 3])
+    [probabilities] = make_prior().probabilities([[2, 4, 6, 8, 3]])
     assert probabilities["even"] > 0.8
     assert sum(probabilities.values()) == pytest.approx(1)
 
 
 def test_one_token_is_a_text_too() -> None:
-    probabilities = make_prior().probabilities([3])
+    [probabilities] = make_prior().probabilities([[3]])
     assert probabilities["odd"] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
 def test_a_change_of_subject_shows_long_before_it_fills_half_of_the_window() -> None:
     text = [2] * 36 + [3] * 12
-    assert make_prior(change=0.01).probabilities(text)["odd"] > 0.9
-    assert make_prior(change=1e-12).probabilities(text)["odd"] < 0.1
+    [heeded], [unheeded] = (make_prior(change).probabilities([text]) for change in (0.01, 1e-12))
+    assert heeded["odd"] > 0.9
+    assert unheeded["odd"] < 0.1
+
+
+def test_texts_of_any_lengths_are_judged_as_each_alone() -> None:
+    prior, texts = make_prior(), ([3], [2, 4, 6, 8, 3], [2] * 36 + [3] * 12)
+    for together, text in zip(prior.probabilities(texts), texts, strict=True):
+        assert together == pytest.approx(prior.probabilities([text])[0], rel=1e-5)
 
 
 def test_scores_are_the_sum_over_all_places_of_the_change() -> None:
@@ -96,7 +103,7 @@ def test_scores_are_the_sum_over_all_places_of_the_change() -> None:
     for place in range(1, len(tokens)):
         chances += prior.change * evidence[:place].prod(0).mean() * evidence[place:].prod(0)
     expected_ = dict(zip(prior.domains, chances / chances.sum(), strict=True))
-    assert prior.probabilities(tokens) == pytest.approx(expected_, rel=1e-4)
+    assert prior.probabilities([tokens])[0] == pytest.approx(expected_, rel=1e-4)
 
 
 def test_the_file_keeps_what_was_written(repository: Path) -> None:

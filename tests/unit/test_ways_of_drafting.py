@@ -59,8 +59,8 @@ def test_in_lockstep_drafters_that_are_right_in_turn_are_right_together() -> Non
             return super()._draft(row)
 
     class Prior:
-        def probabilities(self, tokens: Tokens[int]) -> dict[str, float]:
-            return {"even": 0.5, "odd": 0.5}
+        def probabilities(self, texts: Tokens[Tokens[int]]) -> list[dict[str, float]]:
+            return [{"even": 0.5, "odd": 0.5}] * len(texts)
 
     loop = make_loop(ScriptedVerifier(counting), {"even": Sure(0), "odd": Sure(1)}, prior=Prior())
     [sequence] = generate(loop, make_request(max_tokens=31, mode=SpeculationMode(Method.LOCKSTEP, None, 5)))
@@ -88,8 +88,8 @@ def test_a_subject_that_changes_is_routed_anew_within_three_rounds() -> None:
 
 def test_a_prior_on_the_text_routes_without_asking_anybody() -> None:
     class Prior:
-        def probabilities(self, tokens: Tokens[int]) -> dict[str, float]:
-            return {"a": 0.1, "b": 0.9}
+        def probabilities(self, texts: Tokens[Tokens[int]]) -> list[dict[str, float]]:
+            return [{"a": 0.1, "b": 0.9}] * len(texts)
 
     drafters = {"a": ScriptedDrafter(counting), "b": ScriptedDrafter(counting)}
     [sequence] = generate(make_loop(ScriptedVerifier(counting), drafters, prior=Prior()), make_request(mode=routed(3)))

@@ -112,9 +112,9 @@ class _Known:
     def __init__(self, drafters: Rows[str]) -> None:
         self._drafters = drafters
 
-    def probabilities(self, tokens: Rows[int]) -> dict[str, float]:
-        best = self._drafters[tokens[0] % len(self._drafters)]
-        return {name: float(name == best) for name in self._drafters}
+    def probabilities(self, texts: Rows[Rows[int]]) -> list[dict[str, float]]:
+        best = [self._drafters[tokens[0] % len(self._drafters)] for tokens in texts]
+        return [{name: float(name == each) for name in self._drafters} for each in best]
 
 
 def _request(scenario: Scenario, number: int, arrival: Arrival) -> GenerationRequest:

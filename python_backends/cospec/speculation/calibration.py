@@ -5,14 +5,13 @@ confidences of several drafters cannot be compared: the over-confident one would
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cospec.speculation.types import MOST_NATS, StopRule
-
-Floats = NDArray[np.float64]
 
 MEMORY = 5_000  # observations after which an old one counts 1/e
 PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
@@ -33,9 +32,10 @@ class Calibrator:
     def intercept(self) -> float:
         return float(self._weights[1])
 
-    def chances(self, margins: NDArray[Any]) -> Floats:
-        """[nodes], of margins [nodes] in nats."""
-        return self._chances(_bounded(margins))
+    def chances(self, margins: Iterable[float]) -> list[float]:
+        """Of margins in nats."""
+        rule = self.stop_rule(0.0)
+        return [rule.chance(margin) for margin in margins]
 
     def stop_rule(self, below: float) -> StopRule:
         """For the drafter itself, which then knows what its margins mean."""
@@ -43,21 +43,14 @@ class Calibrator:
 
     def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
         """Nodes whose parents were accepted, and whether the verifier chose them."""
-        bounded = _bounded(margins)
-        features, chances = np.stack([bounded, np.ones_like(bounded)], axis=1), self._chances(bounded)
+        bounded = np.clip(margins, -MOST_NATS, MOST_NATS)
+        features = np.stack([bounded, np.ones_like(bounded)], axis=1)
+        chances = np.asarray(self.chances(bounded.tolist()))
         variances = chances * (1 - chances)
         self._curvature *= np.exp(-len(hits) / MEMORY)
         self._curvature += (features * variances[:, None]).T @ features
         self._weights = self._weights + np.linalg.solve(self._curvature, features.T @ (hits - chances))
         self._weights[0] = max(self._weights[0], 0.0)  # a greater lead never makes a token less probable
-
-    def _chances(self, bounded: Floats) -> Floats:
-        chances: Floats = 1 / (1 + np.exp(-(self.slope * bounded + self.intercept)))
-        return chances
-
-
-def _bounded(margins: NDArray[Any]) -> Floats:
-    return np.minimum(np.maximum(margins, -MOST_NATS), MOST_NATS)
 
 
 class Calibration:

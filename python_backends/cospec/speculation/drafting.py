@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cospec.speculation.calibration import Calibration
 from cospec.speculation.cost_model import DraftWork
@@ -161,10 +159,10 @@ class _Member:
             known = {*self.draft.drafters, drafter}
             self.draft.drafters = tuple(name for name in self.plan.drafters if name in known)
 
-    def chances(self, drafter: str, margins: NDArray[Any]) -> NDArray[np.float64]:
+    def chances(self, drafter: str, margins: Rows[float]) -> list[float]:
         """A drafter's confidence, calibrated, counts as far as it is trusted on this text."""
-        calibrator = self.calibration.of(drafter, self.sequence.greedy)
-        return self._trust(drafter) * calibrator.chances(margins)
+        trusted, calibrator = self._trust(drafter), self.calibration.of(drafter, self.sequence.greedy)
+        return [trusted * chance for chance in calibrator.chances(margins)]
 
     def weights(self) -> dict[str, float]:
         """For a vote."""
@@ -173,7 +171,7 @@ class _Member:
     def extend_spine(self) -> None:
         fused = self.draft.fused
         for drafter, tree in self.proposals.items():
-            chances = self.chances(drafter, np.asarray(tree.margins)).tolist()
+            chances = self.chances(drafter, tree.margins)
             for token, margin, chance in zip(tree.tokens, tree.margins, chances, strict=True):
                 fused.add(self.end, token, drafter, margin, chance)
         best = most_confident_child(fused, self.end)

@@ -5,14 +5,10 @@ Whatever is fused here is only a guess, so nothing in this file can change a tex
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cospec.speculation.types import NO_PARENT, DraftTree
 
-Chances = Callable[[str, NDArray[Any]], NDArray[np.float64]]  # drafter, margins -> calibrated chances
+Chances = Callable[[str, Sequence[float]], list[float]]  # drafter, margins -> calibrated chances
 
 
 @dataclass
@@ -67,7 +63,7 @@ def fuse(proposals: Mapping[str, DraftTree], chances: Chances) -> FusedTree:
     fused = FusedTree()
     for drafter, tree in proposals.items():
         place = [NO_PARENT] * (len(tree) + 1)  # the last stands for NO_PARENT
-        values = chances(drafter, np.asarray(tree.margins)).tolist()
+        values = chances(drafter, tree.margins)
         for index, (token, parent, margin) in enumerate(zip(tree.tokens, tree.parents, tree.margins, strict=True)):
             place[index] = fused.add(place[parent], token, drafter, margin, values[index])
     return fused

@@ -260,7 +260,7 @@ class RoundLoop:
         await asyncio.sleep(RETRY_PAUSE)
 
     def _return(self, group: Rows[Sequence]) -> None:
-        ended = []
+        ended, now = [], self._clock()
         for sequence in group:
             if sequence.cancelled:
                 sequence.end(Finish("cancelled"))
@@ -270,7 +270,7 @@ class RoundLoop:
                 ended.append(sequence)
             else:
                 self.pool.put_back(sequence)
-            sequence.progress.set()
+            sequence.tell_caller(now)
         if ended:
             self._in_background(self._release(ended))
 

@@ -13,8 +13,8 @@ WINDOW = 48  # the latest tokens, which tell of the present subject; 96 tell no 
 
 
 class TextPrior(Protocol):
-    def probabilities(self, tokens: Rows[int]) -> Mapping[str, float]:
-        """Drafter -> probability that the text is of its domain."""
+    def probabilities(self, texts: Rows[Rows[int]]) -> Rows[Mapping[str, float]]:
+        """For each text, drafter -> probability that it is of its domain."""
 
 
 class Router:
@@ -28,9 +28,12 @@ class Router:
     async def expect(self, sequences: Rows[Sequence]) -> None:
         """Set what is expected on each sequence's text: every round by the classifier, which costs next to nothing, but
         once by the drafters."""
+        if not sequences:
+            return
         if self._prior is not None:
-            for sequence in sequences:
-                sequence.routing.expect(self._prior.probabilities(sequence.tokens[-WINDOW:]))
+            expected = self._prior.probabilities([sequence.tokens[-WINDOW:] for sequence in sequences])
+            for sequence, probabilities in zip(sequences, expected, strict=True):
+                sequence.routing.expect(probabilities)
         elif new := [sequence for sequence in sequences if not sequence.routed]:
             await self._ask_drafters(new)
             for sequence in new:

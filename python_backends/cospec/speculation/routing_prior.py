@@ -25,17 +25,23 @@ class RoutingPrior:
     weights: Floats  # [vocabulary, domains] nats by which a token speaks for a domain, beside the other domains
     change: float  # probability that the subject changes at a given token
 
-    def probabilities(self, tokens: Rows[int]) -> dict[str, float]:
-        """Of each domain, at the end of `tokens`, of which there is at least one."""
-        scores = self._scores(self.weights[np.asarray(tokens, dtype=np.intp)])
-        shares = np.exp(scores - scores.max())
-        return dict(zip(self.domains, (shares / shares.sum()).tolist(), strict=True))
+    def probabilities(self, texts: Rows[Rows[int]]) -> list[dict[str, float]]:
+        """Of each domain, at the end of each text, of which there is at least one token."""
+        longest = max(map(len, texts))
+        padding = np.asarray([longest - len(tokens) for tokens in texts])
+        padded = np.asarray([[*[0] * (longest - len(tokens)), *tokens] for tokens in texts], dtype=np.intp)
+        there = np.arange(longest) >= padding[:, None]
+        scores = self._scores(np.where(there[:, :, None], self.weights[padded], 0), there)
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        return [dict(zip(self.domains, row, strict=True)) for row in shares.tolist()]
 
-    def _scores(self, evidence: Floats) -> Floats:
-        """[domains] from [tokens, domains], both in nats."""
-        read = evidence.cumsum(0)
-        whole, before = read[-1], read[:-1]
-        any_domain = np.logaddexp.reduce(before, axis=1, keepdims=True) - math.log(len(self.domains))
-        changed = whole + np.logaddexp.reduce(any_domain - before, axis=0)
+    def _scores(self, evidence: Floats, there: NDArray[np.bool_]) -> Floats:
+        """[texts, domains] from [texts, tokens, domains], both in nats; `there` [texts, tokens]: is no padding."""
+        read = evidence.cumsum(axis=1)
+        whole, before = read[:, -1], read[:, :-1]
+        any_domain = np.logaddexp.reduce(before, axis=2, keepdims=True) - math.log(len(self.domains))
+        here = np.where(there[:, :-1, None], any_domain - before, -np.inf)  # the old subject ended with this token
+        changed = whole + np.logaddexp.reduce(here, axis=1)
         scores: Floats = np.logaddexp(whole, math.log(self.change) + changed)
         return scores

@@ -1,6 +1,7 @@
 """One live request: its tokens, what verifier and drafters hold of it, and how it ends."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class Sequence:
     busy_before: float = 0.0  # the round loop's processor time when it was submitted
     failing_since: float | None = None
     progress: asyncio.Event = field(default_factory=asyncio.Event)  # set when there is news for the caller
+    news_from: float = -math.inf  # moment before which its caller wants none but the last
 
     @staticmethod
     def create(session_id: int, request: GenerationRequest, decode: Decode, drafters: Rows[str]) -> "Sequence":
@@ -133,6 +135,11 @@ class Sequence:
             self._append(token, end_tokens)
             if self.finish is not None:
                 break
+
+    def tell_caller(self, now: float) -> None:
+        """That a round is over."""
+        if self.done or now >= self.news_from:
+            self.progress.set()
 
     def note_gain(self, now: float) -> None:
         """Tokens came."""

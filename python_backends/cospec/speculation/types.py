@@ -112,7 +112,11 @@ class StopRule:
     intercept: float = 0.0
 
     def chance(self, margin: float) -> float:
-        return 1 / (1 + math.exp(-max(-MOST_NATS, min(MOST_NATS, self.slope * margin + self.intercept))))
+        return 1 / (1 + math.exp(-_bounded(self.slope * _bounded(margin) + self.intercept)))
+
+
+def _bounded(nats: float) -> float:
+    return max(-MOST_NATS, min(MOST_NATS, nats))
 
 
 NEVER = StopRule()

@@ -49,11 +49,9 @@ def token_weights(documents: Documents, vocabulary_size: int, special_tokens: Se
 
 def accuracy(prior: RoutingPrior, windows: Sequence[Window]) -> float:
     """Share of windows whose domain is the most probable one."""
-    right = 0
-    for window in windows:
-        probabilities = prior.probabilities(window.tokens)
-        right += max(probabilities, key=lambda name: probabilities[name]) == window.domain
-    return right / len(windows)
+    found = prior.probabilities([window.tokens for window in windows])
+    right = [max(each, key=each.__getitem__) == window.domain for each, window in zip(found, windows, strict=True)]
+    return sum(right) / len(windows)
 
 
 def _hold_out(documents: Documents, rng: np.random.Generator) -> tuple[Documents, Documents]:
@@ -85,7 +83,8 @@ def _temper(domains: tuple[str, ...], weights: Floats, groups: Sequence[Sequence
 
 def _surprise(prior: RoutingPrior, windows: Sequence[Window]) -> float:
     """Mean, in nats."""
-    chances = [prior.probabilities(window.tokens)[window.domain] for window in windows]
+    found = prior.probabilities([window.tokens for window in windows])
+    chances = [each[window.domain] for each, window in zip(found, windows, strict=True)]
     return float(-np.log(np.maximum(chances, 1e-9)).mean())
 
 

@@ -27,13 +27,13 @@ class Presence:
     def __init__(self, sender: "pb_utils.InferenceResponseSender", clock: Callable[[], float]) -> None:
         self._sender = sender
         self._clock = clock
-        self._ask_at = -math.inf
+        self.ask_at = -math.inf  # the moment from which it may be asked again
         self._ended = False
 
     def has_ended(self) -> bool:
         now = self._clock()
-        if not self._ended and now >= self._ask_at:
-            self._ask_at = now + ASK_EVERY
+        if not self._ended and now >= self.ask_at:
+            self.ask_at = now + ASK_EVERY
             self._ended = self._sender.is_cancelled()
         return self._ended
 
@@ -70,7 +70,7 @@ class Caller:
         self._presence = Presence(sender, time.monotonic)
         self._prefix = "" if fields.exclude_input_in_output else fields.text_input
         self._num_sent = 0  # tokens
-        self._due = -math.inf
+        self._due = -math.inf if fields.stream else math.inf
         self._alarm: asyncio.TimerHandle | None = None  # when to look again, whether there is news or not
 
     def has_left(self) -> bool:
@@ -79,19 +79,16 @@ class Caller:
     def look_up_later(self) -> None:
         """Where nothing has begun, news may be long in coming."""
         if self._sequence.started_at is None:
-            self._wake_at(time.monotonic() + LOOK_UP_EVERY)
+            self._drop_alarm()
+            self._alarm = asyncio.get_running_loop().call_later(LOOK_UP_EVERY, self._sequence.progress.set)
 
     def tell(self) -> None:
         """What is new, to one who streams; later, if the latest chunk was a moment ago."""
-        if not self._fields.stream:
-            return
-        if time.monotonic() < self._due:
-            self._wake_at(self._due)
-        elif text := self._prefix + self._sequence.text.take():
+        if time.monotonic() >= self._due and (text := self._prefix + self._sequence.text.take()):
             self._pace.streams.add(self)
             self._pace.timed(partial(self._send, text))
             self._due = time.monotonic() + self._pace.pause
-            self._drop_alarm()
+        self._sequence.news_from = min(self._due, self._presence.ask_at)
 
     def tell_last(self) -> None:
         """The rest, or raise what went wrong."""
@@ -104,14 +101,6 @@ class Caller:
         """Whatever became of it."""
         self._pace.streams.discard(self)
         self._drop_alarm()
-
-    def _wake_at(self, moment: float) -> None:
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_at(moment, self._wake)
-
-    def _wake(self) -> None:
-        self._alarm = None
-        self._sequence.progress.set()
 
     def _drop_alarm(self) -> None:
         if self._alarm is not None:
