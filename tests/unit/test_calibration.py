@@ -7,18 +7,19 @@ import pytest
 from cospec.speculation.calibration import Calibration, Calibrator
 
 
-def outcomes(slope: float, intercept: float, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def outcomes(slope: float, intercept: float, count: int, seed: int = 0) -> list[tuple[float, bool]]:
     random = np.random.default_rng(seed)
     margins = random.normal(0, 1.5, count)
-    return margins, random.random(count) < 1 / (1 + np.exp(-(slope * margins + intercept)))
+    hits = random.random(count) < 1 / (1 + np.exp(-(slope * margins + intercept)))
+    return list(zip(margins.tolist(), hits.tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("slope", "intercept"), [(3.0, -0.5), (0.6, 0.3), (1.5, -1.5)])
 def test_it_learns_what_margins_are_worth_a_round_at_a_time(slope: float, intercept: float) -> None:
     calibrator = Calibrator()
-    margins, hits = outcomes(slope, intercept, 4000)
+    hits = outcomes(slope, intercept, 4000)
     for start in range(0, len(hits), 8):
-        calibrator.observe(margins[start : start + 8], hits[start : start + 8])
+        calibrator.observe(hits[start : start + 8])
     assert calibrator.slope == pytest.approx(slope, rel=0.25)
     assert calibrator.intercept == pytest.approx(intercept, abs=0.25)
 
@@ -26,14 +27,14 @@ def test_it_learns_what_margins_are_worth_a_round_at_a_time(slope: float, interc
 def test_it_follows_a_drafter_that_changes() -> None:
     calibrator = Calibrator()
     for seed, slope in enumerate([3.0] * 500 + [0.5] * 4000):
-        calibrator.observe(*outcomes(slope, 0.0, 8, seed))
+        calibrator.observe(outcomes(slope, 0.0, 8, seed))
     assert calibrator.slope == pytest.approx(0.5, abs=0.25)
 
 
 def test_infinite_margins_and_one_sided_outcomes_leave_it_finite() -> None:
     calibrator = Calibrator()
     for _ in range(200):
-        calibrator.observe(np.asarray([np.inf, -np.inf, 40.0]), np.asarray([True, False, True]))
+        calibrator.observe([(math.inf, True), (-math.inf, False), (40.0, True)])
     chances = calibrator.chances([math.inf, 0.0, -math.inf])
     assert np.isfinite(chances).all() and chances[0] > 0.95 > 0.05 > chances[2]
 
@@ -41,8 +42,7 @@ def test_infinite_margins_and_one_sided_outcomes_leave_it_finite() -> None:
 def test_a_lead_never_makes_a_token_less_probable() -> None:
     calibrator = Calibrator()
     for seed in range(300):
-        margins, hits = outcomes(3.0, 0.0, 8, seed)
-        calibrator.observe(margins, ~hits)
+        calibrator.observe([(margin, not hit) for margin, hit in outcomes(3.0, 0.0, 8, seed)])
     ahead, behind = calibrator.chances([2.0, -2.0])
     assert ahead >= behind
 

@@ -1,7 +1,6 @@
 """The round loop over scripted verifier and drafters."""
 
 import asyncio
-import math
 from collections.abc import Sequence as Tokens
 
 import pytest
@@ -182,24 +181,6 @@ def test_whatever_the_default_controller_a_request_that_names_its_drafts_gets_th
     loop = make_loop(ScriptedVerifier(counting), {"a": ScriptedDrafter(counting)}, controller=controller)
     for sequence in generate(loop, *(make_request((n, 7), mode=mode) for n, mode in enumerate(modes))):
         assert sequence.statistics.mean_acceptance_length > 3
-
-
-def test_a_caller_that_wants_no_news_yet_hears_only_of_the_end() -> None:
-    async def news(wanted_from: float) -> list[bool]:
-        task = asyncio.create_task(loop.run())
-        sequence = loop.submit(1, make_request(max_tokens=30, mode=OFF), decode)
-        sequence.news_from, ends = wanted_from, []
-        while not sequence.done:
-            await sequence.progress.wait()
-            sequence.progress.clear()
-            ends.append(sequence.done)
-        task.cancel()
-        return ends
-
-    for wanted_from, hears_of_rounds in ((-math.inf, True), (math.inf, False)):
-        loop = make_loop(ScriptedVerifier(counting), {})
-        ends = asyncio.run(asyncio.wait_for(news(wanted_from), 20))
-        assert (len(ends) > 1) == hears_of_rounds and ends[-1]
 
 
 def test_a_long_prompt_beside_others_is_read_in_pieces_and_says_the_same() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cospec.engine.perturb import perturb
-from cospec.speculation.types import SamplingParameters
+from cospec.speculation.types import MOST_NATS, SamplingParameters
 
 
 class SamplingBatch(NamedTuple):
@@ -62,7 +62,7 @@ def margins(best: Tensor) -> Tensor:
     """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind."""
     ahead = best - best[..., :1]
     ahead[..., 0] = best[..., 0] - best[..., 1]
-    return ahead
+    return ahead.clamp(-MOST_NATS, MOST_NATS)
 
 
 def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:

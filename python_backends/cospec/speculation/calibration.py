@@ -4,33 +4,25 @@ Chance that the verifier chooses a node, its parent being accepted = sigmoid(slo
 confidences of several drafters cannot be compared: the over-confident one would always win.
 """
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Sequence
 
 from cospec.speculation.types import MOST_NATS, StopRule
 
 MEMORY = 5_000  # observations after which an old one counts 1/e
 PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
 
+Hit = tuple[float, bool]  # a node's margin, its parent being accepted, and whether the verifier chose it
+
 
 class Calibrator:
     """Online logistic regression of hits on margins: one Newton step a round, older rounds fading."""
 
     def __init__(self, slope: float = 2.0, intercept: float = -0.5) -> None:
-        self._weights = np.asarray([slope, intercept])
-        self._curvature = PRIOR_STRENGTH * np.eye(2) / 4  # a coin's variance
-
-    @property
-    def slope(self) -> float:
-        return float(self._weights[0])
-
-    @property
-    def intercept(self) -> float:
-        return float(self._weights[1])
+        self.slope, self.intercept = slope, intercept
+        a_coin = PRIOR_STRENGTH / 4  # variance
+        self._curvature = a_coin, 0.0, a_coin  # by the slope twice, by both, by the intercept twice
 
     def chances(self, margins: Iterable[float]) -> list[float]:
         """Of margins in nats."""
@@ -41,16 +33,26 @@ class Calibrator:
         """For the drafter itself, which then knows what its margins mean."""
         return StopRule(below, self.slope, self.intercept)
 
-    def observe(self, margins: NDArray[Any], hits: NDArray[np.bool_]) -> None:
-        """Nodes whose parents were accepted, and whether the verifier chose them."""
-        bounded = np.clip(margins, -MOST_NATS, MOST_NATS)
-        features = np.stack([bounded, np.ones_like(bounded)], axis=1)
-        chances = np.asarray(self.chances(bounded.tolist()))
-        variances = chances * (1 - chances)
-        self._curvature *= np.exp(-len(hits) / MEMORY)
-        self._curvature += (features * variances[:, None]).T @ features
-        self._weights = self._weights + np.linalg.solve(self._curvature, features.T @ (hits - chances))
-        self._weights[0] = max(self._weights[0], 0.0)  # a greater lead never makes a token less probable
+    def observe(self, hits: Sequence[Hit]) -> None:
+        fading, rule = math.exp(-len(hits) / MEMORY), self.stop_rule(0.0)
+        squares, crosses, ones = (fading * each for each in self._curvature)
+        by_slope = by_intercept = 0.0  # the gradient
+        for margin, hit in hits:
+            bounded = max(-MOST_NATS, min(MOST_NATS, margin))
+            chance = rule.chance(bounded)
+            error, variance = hit - chance, chance * (1 - chance)
+            by_slope, by_intercept = by_slope + error * bounded, by_intercept + error
+            squares, crosses, ones = squares + variance * bounded**2, crosses + variance * bounded, ones + variance
+        self._curvature = squares, crosses, ones
+        self._step(by_slope, by_intercept)
+
+    def _step(self, by_slope: float, by_intercept: float) -> None:
+        """Newton's."""
+        squares, crosses, ones = self._curvature
+        determinant = squares * ones - crosses**2
+        slope = self.slope + (ones * by_slope - crosses * by_intercept) / determinant
+        self.slope = max(slope, 0.0)  # a greater lead never makes a token less probable
+        self.intercept += (squares * by_intercept - crosses * by_slope) / determinant
 
 
 class Calibration:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cospec.speculation.calibration import Calibration
+from cospec.speculation.calibration import Calibration, Hit
 from cospec.speculation.cost_model import DraftWork
 from cospec.speculation.drafter_pool import DrafterPool
 from cospec.speculation.fusion import fuse, majority_path, most_confident_child, outcomes
@@ -31,7 +31,7 @@ class Drafting:
         self._pool = pool
         self._calibration = calibration
         self._max_nodes = max_nodes
-        self._heard: dict[tuple[str, bool], list[tuple[float, bool]]] = {}  # since the calibration was last told
+        self._heard: dict[tuple[str, bool], list[Hit]] = {}  # since the calibration was last told
 
     async def draft(self, sequences: Rows[Sequence], plans: Rows[Plan], worth: Worth) -> "Drafted":
         """One draft per sequence, empty where nothing was planned or nobody answered; `worth` chooses their nodes."""
@@ -64,9 +64,7 @@ class Drafting:
         """All of a round at once: a step for each sequence would cost as much as drafting does."""
         told, self._heard = self._heard, {}
         for (drafter, greedy), said in told.items():
-            if said:
-                margins, hits = zip(*said, strict=True)
-                self._calibration.of(drafter, greedy).observe(np.asarray(margins), np.asarray(hits))
+            self._calibration.of(drafter, greedy).observe(said)
 
     async def _draft_at_once(self, members: "Rows[_Member]") -> None:
         """One-shot fusion: every drafter makes a tree of its own, and the trees are merged."""

@@ -11,7 +11,7 @@ from cospec.speculation.types import NO_PARENT, DraftTree
 Chances = Callable[[str, Sequence[float]], list[float]]  # drafter, margins -> calibrated chances
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     token: int
     parent: int

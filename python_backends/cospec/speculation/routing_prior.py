@@ -40,8 +40,15 @@ class RoutingPrior:
         """[texts, domains] from [texts, tokens, domains], both in nats; `there` [texts, tokens]: is no padding."""
         read = evidence.cumsum(axis=1)
         whole, before = read[:, -1], read[:, :-1]
-        any_domain = np.logaddexp.reduce(before, axis=2, keepdims=True) - math.log(len(self.domains))
-        here = np.where(there[:, :-1, None], any_domain - before, -np.inf)  # the old subject ended with this token
-        changed = whole + np.logaddexp.reduce(here, axis=1)
-        scores: Floats = np.logaddexp(whole, math.log(self.change) + changed)
+        any_domain = _log_sum_exp(before, axis=2) - math.log(len(self.domains))
+        # Beside no change at all: the old subject ended with each token that is there.
+        changes = np.where(there[:, :-1, None], math.log(self.change) + any_domain - before, -np.inf)
+        scores: Floats = whole + _log_sum_exp(np.pad(changes, ((0, 0), (1, 0), (0, 0))), axis=1)[:, 0]
         return scores
+
+
+def _log_sum_exp(values: Floats, axis: int) -> Floats:
+    """The axis stays, with a length of 1."""
+    most = values.max(axis=axis, keepdims=True)
+    sums: Floats = most + np.log(np.exp(values - most).sum(axis=axis, keepdims=True))
+    return sums

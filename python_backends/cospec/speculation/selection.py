@@ -66,7 +66,7 @@ def _worthwhile(
 
 
 def _best(tree: FusedTree, limit: int) -> list[Ranked]:
-    return nlargest(limit, ((reach, -index) for index, reach in enumerate(tree.reaches())))
+    return sorted(((reach, -index) for index, reach in enumerate(tree.reaches())), reverse=True)[:limit]
 
 
 def _best_of_all(kept: Sequence[list[Ranked]], total: int) -> list[list[Ranked]]:

@@ -112,11 +112,7 @@ class StopRule:
     intercept: float = 0.0
 
     def chance(self, margin: float) -> float:
-        return 1 / (1 + math.exp(-_bounded(self.slope * _bounded(margin) + self.intercept)))
-
-
-def _bounded(nats: float) -> float:
-    return max(-MOST_NATS, min(MOST_NATS, nats))
+        return 0.5 + 0.5 * math.tanh(0.5 * (self.slope * margin + self.intercept))  # the sigmoid, without overflow
 
 
 NEVER = StopRule()
