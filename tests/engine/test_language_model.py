@@ -73,7 +73,7 @@ def test_an_accepted_path_moved_down_reads_as_if_written_there(checkpoint: Direc
     tokens = random_tokens(12)
     model = load(directory)
     run(model, Part(4, 0, tokens, TREE))
-    model.cache.move(4, [12, 14, 16], 12)
+    model.cache.move([(4, 14, 13), (4, 16, 14)])
     sequence = np.concatenate([tokens, np.asarray([5, 7, 9, 33], dtype=np.int32)])
     assert_close(run(model, Part(4, 15, sequence[-1:]))[0, 0], reference(directory, sequence)[-1])
 

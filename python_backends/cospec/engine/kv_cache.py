@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cospec.engine.weights import Described
 
+Move = tuple[int, int, int]  # slot, the entry that is copied, where to
 LENGTH_BUCKET = 64  # on a GPU attention reads whole buckets, so that few shapes occur
 
 
@@ -29,8 +30,10 @@ class KVCache:
         """Indices of the entries to read, when no row reads entries at or beyond `longest`."""
         return self._columns[: -(-longest // self._bucket) * self._bucket]
 
-    def move(self, slot: int, sources: Sequence[int], target: int) -> None:
-        """Copy the entries at `sources` to `target` and following, in all layers: an accepted path is committed."""
-        index = torch.tensor(sources, device=self._columns.device)
+    def move(self, moves: Sequence[Move]) -> None:
+        """In all layers, as if all at the same time: accepted paths are committed."""
+        if not moves:
+            return
+        slots, sources, targets = torch.tensor(moves, device=self._columns.device).unbind(1)
         for layer in self.layers:
-            layer[slot, target : target + len(sources)] = layer[slot].index_select(0, index)
+            layer[slots, targets] = layer[slots, sources]

@@ -59,7 +59,10 @@ def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end
 
 
 def margins(best: Tensor) -> Tensor:
-    """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind."""
+    """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind.
+
+    Finite, also where top-k leaves one choice.
+    """
     ahead = best - best[..., :1]
     ahead[..., 0] = best[..., 0] - best[..., 1]
     return ahead.clamp(-MOST_NATS, MOST_NATS)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cospec.engine.blocks import Part, assemble, prefill
 from cospec.engine.decoding import Step, by_row, decode
+from cospec.engine.kv_cache import Move
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch, choose_tokens
 from cospec.engine.sessions import Session, SessionTable
@@ -63,9 +64,13 @@ class VerifierEngine:
             for session, i in ordered
         ]
         choices = self._choose(parts, [rows[index] for _, index in ordered])
+        matched = [match(part.tree, chosen) for part, chosen in zip(parts, choices, strict=True)]
+        self._model.cache.move(
+            [move for part, (path, _) in zip(parts, matched, strict=True) for move in _moves(part, path)]
+        )
         return [
-            self._commit(session, part, chosen)
-            for (session, _), part, chosen in zip(ordered, parts, choices, strict=True)
+            _commit(session, part, path, tokens)
+            for (session, _), part, (path, tokens) in zip(ordered, parts, matched, strict=True)
         ]
 
     @torch.inference_mode()
@@ -98,13 +103,6 @@ class VerifierEngine:
         for index, row in zip(going_on, by_row(steps, tokens, len(going_on)), strict=True):
             choices[index] = row
 
-    def _commit(self, session: Session, part: Part, chosen: list[int]) -> VerifyResult:
-        path, tokens = match(part.tree, chosen) if len(part.tree) else ([], chosen)
-        if path != list(range(len(path))):
-            self._model.cache.move(session.slot, [part.first_node + node for node in path], part.first_node)
-        session.length = part.first_node + len(tokens) - 1  # the last token is not read
-        return VerifyResult(Status.OK, session.length, tuple(path), tuple(tokens))
-
 
 class _AllEnd:
     """Whether every row that goes on has come to an end of text, behind which hardly anybody reads."""
@@ -118,12 +116,25 @@ class _AllEnd:
         return self._ended.issuperset(range(len(step.tokens)))
 
 
+def _moves(part: Part, path: Sequence[int]) -> list[Move]:
+    """Of the accepted nodes that stand elsewhere than behind one another."""
+    first = part.first_node
+    return [(part.slot, first + node, first + place) for place, node in enumerate(path) if node != place]
+
+
+def _commit(session: Session, part: Part, path: Sequence[int], tokens: Sequence[int]) -> VerifyResult:
+    session.length = part.first_node + len(tokens) - 1  # the last token is not read
+    return VerifyResult(Status.OK, session.length, tuple(path), tuple(tokens))
+
+
 def match(tree: DraftTree, chosen: Sequence[int]) -> tuple[list[int], list[int]]:
     """Walk from the root to the child that holds the verifier's own token, as long as there is one.
 
-    `chosen`: the verifier's token after the context, then after each node. Returns the accepted nodes, and the tokens
-    gained: theirs, and the bonus token.
+    `chosen`: the verifier's token after the context, then after each node; without nodes, the next tokens. Returns the
+    accepted nodes, and the tokens gained: theirs, and the bonus token.
     """
+    if not len(tree):
+        return [], list(chosen)
     children = {
         (parent, token): node for node, (parent, token) in enumerate(zip(tree.parents, tree.tokens, strict=True))
     }
