@@ -43,8 +43,8 @@ def test_a_lead_never_makes_a_token_less_probable() -> None:
     calibrator = Calibrator()
     for seed in range(300):
         calibrator.observe([(margin, not hit) for margin, hit in outcomes(3.0, 0.0, 8, seed)])
-    ahead, behind = calibrator.chances([2.0, -2.0])
-    assert ahead >= behind
+    best, ahead, behind = calibrator.chances([math.inf, 2.0, -2.0])
+    assert best >= ahead >= behind
 
 
 def test_drafters_and_kinds_of_sampling_are_calibrated_apart() -> None:

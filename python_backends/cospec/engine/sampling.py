@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cospec.engine.perturb import perturb
-from cospec.speculation.types import MOST_NATS, SamplingParameters
+from cospec.speculation.types import SamplingParameters
 
 
 class SamplingBatch(NamedTuple):
@@ -59,13 +59,10 @@ def noisy_scores(logits: Tensor, positions: Tensor, sampling: SamplingBatch, end
 
 
 def margins(best: Tensor) -> Tensor:
-    """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind.
-
-    Finite, also where top-k leaves one choice.
-    """
+    """How far each of the best scores [..., C >= 2], descending, is ahead of the best other one; negative: behind."""
     ahead = best - best[..., :1]
     ahead[..., 0] = best[..., 0] - best[..., 1]
-    return ahead.clamp(-MOST_NATS, MOST_NATS)
+    return ahead
 
 
 def _ban_end(logits: Tensor, rows: Tensor, end_tokens: Sequence[int]) -> None:

@@ -12,6 +12,7 @@ from cospec.speculation.types import MOST_NATS, StopRule
 
 MEMORY = 5_000  # observations after which an old one counts 1/e
 PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
+LEAST_SLOPE = 1e-6  # a greater lead never makes a token less probable, and an infinite one is no doubt
 
 Hit = tuple[float, bool]  # a node's margin, its parent being accepted, and whether the verifier chose it
 
@@ -50,8 +51,7 @@ class Calibrator:
         """Newton's."""
         squares, crosses, ones = self._curvature
         determinant = squares * ones - crosses**2
-        slope = self.slope + (ones * by_slope - crosses * by_intercept) / determinant
-        self.slope = max(slope, 0.0)  # a greater lead never makes a token less probable
+        self.slope = max(LEAST_SLOPE, self.slope + (ones * by_slope - crosses * by_intercept) / determinant)
         self.intercept += (squares * by_intercept - crosses * by_slope) / determinant
 
 

@@ -27,11 +27,11 @@ class RoutingPrior:
 
     def probabilities(self, texts: Rows[Rows[int]]) -> list[dict[str, float]]:
         """Of each domain, at the end of each text, of which there is at least one token."""
-        longest = max(map(len, texts))
-        padding = np.asarray([longest - len(tokens) for tokens in texts])
-        padded = np.asarray([[*[0] * (longest - len(tokens)), *tokens] for tokens in texts], dtype=np.intp)
-        there = np.arange(longest) >= padding[:, None]
-        scores = self._scores(np.where(there[:, :, None], self.weights[padded], 0), there)
+        lengths = np.asarray([len(tokens) for tokens in texts])
+        there = np.arange(-lengths.max(), 0) >= -lengths[:, None]
+        evidence = np.zeros((*there.shape, len(self.domains)), dtype=self.weights.dtype)
+        evidence[there] = self.weights[np.concatenate(texts)]
+        scores = self._scores(evidence, there)
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         return [dict(zip(self.domains, row, strict=True)) for row in shares.tolist()]

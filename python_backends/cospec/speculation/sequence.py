@@ -137,7 +137,7 @@ class Sequence:
                 break
 
     def tell_caller(self, now: float) -> None:
-        """That a round is over."""
+        """That a round is over, if it wants to know yet."""
         if self.done or now >= self.news_from:
             self.progress.set()
 
