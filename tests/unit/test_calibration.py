@@ -39,6 +39,14 @@ def test_infinite_margins_and_one_sided_outcomes_leave_it_finite() -> None:
     assert np.isfinite(chances).all() and chances[0] > 0.95 > 0.05 > chances[2]
 
 
+def test_margins_that_are_all_alike_are_worth_how_often_they_were_right() -> None:
+    calibrator = Calibrator()
+    for seed in range(2000):
+        hits = np.random.default_rng(seed).random(100) < 0.8
+        calibrator.observe([(6.0, hit) for hit in hits.tolist()])
+    assert calibrator.chances([6.0]) == [pytest.approx(0.8, abs=0.05)]
+
+
 def test_a_lead_never_makes_a_token_less_probable() -> None:
     calibrator = Calibrator()
     for seed in range(300):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from cospec.speculation.types import MOST_NATS, StopRule
 
 MEMORY = 5_000  # observations after which an old one counts 1/e
-PRIOR_STRENGTH = 10.0  # observations that the initial guess is worth
+PRIOR = 10 / 4  # curvature of ten tosses of a coin, which never fades: margins may all be alike
 LEAST_SLOPE = 1e-6  # a greater lead never makes a token less probable, and an infinite one is no doubt
 
 Hit = tuple[float, bool]  # a node's margin, its parent being accepted, and whether the verifier chose it
@@ -22,8 +22,7 @@ class Calibrator:
 
     def __init__(self, slope: float = 2.0, intercept: float = -0.5) -> None:
         self.slope, self.intercept = slope, intercept
-        a_coin = PRIOR_STRENGTH / 4  # variance
-        self._curvature = a_coin, 0.0, a_coin  # by the slope twice, by both, by the intercept twice
+        self._curvature = 0.0, 0.0, 0.0  # by the slope twice, by both, by the intercept twice
 
     def chances(self, margins: Iterable[float]) -> list[float]:
         """Of margins in nats."""
@@ -49,7 +48,7 @@ class Calibrator:
 
     def _step(self, by_slope: float, by_intercept: float) -> None:
         """Newton's."""
-        squares, crosses, ones = self._curvature
+        squares, crosses, ones = self._curvature[0] + PRIOR, self._curvature[1], self._curvature[2] + PRIOR
         determinant = squares * ones - crosses**2
         self.slope = max(LEAST_SLOPE, self.slope + (ones * by_slope - crosses * by_intercept) / determinant)
         self.intercept += (squares * by_intercept - crosses * by_slope) / determinant
