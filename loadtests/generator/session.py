@@ -1,12 +1,11 @@
 """Ties a plan to Locust: who sends which share, where records meet, and when a run is over.
 
-Locally all of it happens in one process. Distributed, the master tells each worker its share before users start,
-workers send their records with Locust's own reports, and each says when it has ended.
+Locally all of it happens in one process. Distributed, each worker has its share before users start, workers send their
+records with Locust's own reports, and each says when it has ended.
 """
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
@@ -20,20 +19,12 @@ from loadtests.generator.load import Load
 from loadtests.generator.plan import Plan, check_plan, plan_of
 from loadtests.generator.planned_requests import PlannedRequest, plan_requests, share_of
 from loadtests.generator.record import Record
+from loadtests.generator.shares import Share, ShareGiver, ShareTaker
 from loadtests.generator.timed_request import unreported, unsent
 from loadtests.objectives import Objectives
 
-SHARE, ENDED = "cospec_share", "cospec_ended"
-RECORDS = "cospec_records"
+ENDED, RECORDS = "cospec_ended", "cospec_records"
 LATE = 10.0  # seconds after a run's end in which its workers may still report
-
-
-@dataclass(frozen=True)
-class Share:
-    """Of the schedule: every `workers`-th request, from `index` on."""
-
-    index: int = 0
-    workers: int = 1
 
 
 class Session:
@@ -45,21 +36,23 @@ class Session:
         self._unsent: list[Record] = []
         self._ended, self._num_shares = 0, 1
         self._last_call: gevent.Greenlet | None = None
-        self.share = Share()
         self.records: list[Record] = []
         self.requests: list[PlannedRequest] = []  # this process's share of an open loop
         self.plan = self._plan()
         self.objectives: Objectives = check_plan(self.plan)
         self.load: Load
+        runner = environment.runner
+        self._giver = ShareGiver(runner) if isinstance(runner, MasterRunner) else None
+        self._taker = ShareTaker(runner) if isinstance(runner, WorkerRunner) else None
         self._listen()
 
     @property
     def is_worker(self) -> bool:
-        return isinstance(self._environment.runner, WorkerRunner)
+        return self._taker is not None
 
     @property
-    def is_master(self) -> bool:
-        return isinstance(self._environment.runner, MasterRunner)
+    def share(self) -> Share:
+        return self._taker.share if self._taker else Share()
 
     def _listen(self) -> None:
         events, runner = self._environment.events, self._environment.runner
@@ -67,9 +60,7 @@ class Session:
         events.test_stop.add_listener(self._stop)
         events.report_to_master.add_listener(self._report)
         events.worker_report.add_listener(self._take_report)
-        if self.is_worker:
-            runner.register_message(SHARE, self._take_share)
-        else:
+        if not self.is_worker:
             runner.register_message(ENDED, self._take_end)
 
     def _plan(self) -> Plan:
@@ -83,8 +74,8 @@ class Session:
             self.plan = self._plan()
             self.objectives = check_plan(self.plan)
             self.records, self._unsent, self._ended = [], [], 0
-            if self.is_master:
-                self._share_out()
+            if self._giver:
+                self._share_out(self._giver)
             else:
                 self._connect()
         except (BadInput, CospecError) as error:
@@ -99,18 +90,9 @@ class Session:
         promises = promises_of(client, self.objectives, inputs)
         self.load = Load(self.plan, self.objectives, client, promises, self._on_record, self._on_end)
 
-    def _share_out(self) -> None:
-        runner = self._environment.runner
-        workers = [*runner.clients.ready]
-        if runner.target_user_count < len(workers):
-            raise BadInput(f"--users must be at least the number of workers, {len(workers)}: each needs one")
-        self._num_shares = len(workers)
-        for index, worker in enumerate(workers):
-            runner.send_message(SHARE, {"index": index, "workers": len(workers)}, worker.id)
+    def _share_out(self, giver: ShareGiver) -> None:
+        self._num_shares = giver.give()
         self._last_call = gevent.spawn_later(self.plan.end + self.plan.grace + LATE, self._go_on_without)
-
-    def _take_share(self, msg: Any, **_: Any) -> None:
-        self.share = Share(**msg.data)
 
     def _on_record(self, record: Record) -> None:
         (self._unsent if self.is_worker else self.records).append(record)

@@ -9,11 +9,12 @@ from pathlib import Path
 from loadtests.bad_input import BadInput
 from loadtests.generator.plan import GRPC, Plan
 from loadtests.generator.record import Record
-from loadtests.server_process import Addresses
+from loadtests.server_process import Addresses, free_ports
 from loadtests.slo.records_file import read_records
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
+SAYS = "loadtest: "  # before each sentence of ours
 SPARE = 120.0  # seconds beyond a plan's own in which Locust must have ended
 
 
@@ -27,14 +28,21 @@ def generate(plan: Plan, addresses: Addresses, workers: int = 1) -> list[Record]
         records = Path(folder) / "records.jsonl"
         command = [*locust_command(plan, addresses), "--headless", f"--records={records}", "--only-summary"]
         users = [f"--users={plan.users if plan.is_closed else workers}", f"--spawn-rate={max(plan.users, workers)}"]
-        spread = [f"--processes={workers}"] if workers > 1 else []
-        result = _run([*command, *users, *spread], plan.end + plan.grace + SPARE)
-        last_line = (result.stderr.strip().splitlines() or ["no output"])[-1]
+        result = _run([*command, *users, *_spread(workers)], plan.end + plan.grace + SPARE)
         if result.returncode == 2:
-            raise BadInput(last_line.removeprefix("loadtest: "))
+            raise BadInput(_reason(result.stderr))
         if not records.is_file():
-            raise GeneratorFailed(f"Locust ended with exit code {result.returncode}: {last_line}")
+            raise GeneratorFailed(f"Locust ended with exit code {result.returncode}: {_reason(result.stderr)}")
         return read_records(records)
+
+
+def _spread(workers: int) -> list[str]:
+    """Over processes that meet at a port of their own: at Locust's usual one, two runs would take each other's."""
+    if workers == 1:
+        return []
+    [port] = free_ports(1)
+    meeting = ["--master-bind-host=127.0.0.1", f"--master-bind-port={port}", f"--master-port={port}"]
+    return [f"--processes={workers}", *meeting]
 
 
 def locust_command(plan: Plan, addresses: Addresses) -> list[str]:
@@ -49,6 +57,13 @@ def _run(command: list[str], limit: float) -> "subprocess.CompletedProcess[str]"
         return subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment())
     except subprocess.TimeoutExpired:
         raise GeneratorFailed(f"Locust did not end within {limit:g} s") from None
+
+
+def _reason(errors: str) -> str:
+    """What our part of Locust said, which other processes may have written after; or the last that anything said."""
+    lines = errors.strip().splitlines() or ["no output"]
+    own = [line for line in lines if line.startswith(SAYS)]
+    return (own or lines)[-1].removeprefix(SAYS)
 
 
 def environment() -> dict[str, str]:

@@ -7,10 +7,26 @@ from typing import Any
 import pytest
 from cospec.serve import TritonServer
 
+from loadtests.generator.plan import HTTP_STREAM, Plan
+from loadtests.generator.planned_requests import plan_requests
+from loadtests.server_process import Addresses
 from loadtests.slo.cli import main
+from loadtests.slo.generate import generate
 
 LOOSE = """classes: {any: {max_tokens: 6, e2e_ms: 30000}}
 gate: {attainment: {min: 1}, failed_share: {max: 0}}
+"""
+
+WORKERS_SET_UP_LATE = """import gevent
+from locust import events
+
+
+@events.init.add_listener
+def dawdle(runner, **_):
+    gevent.sleep(3 if hasattr(runner, "worker_state") else 0)
+
+
+from loadtests.locustfile import *
 """
 
 
@@ -56,3 +72,16 @@ def test_every_request_of_a_run_is_accounted_for(
     assert result["figures"]["attainment"] == 1 and result["figures"]["ttft_p50_ms"] > 0
     assert result["alone"]["characters_per_token"] == pytest.approx(3, abs=1)
     assert any(name.startswith("nv_inference_count") for name in result["server_metrics"])
+
+
+def test_workers_that_are_set_up_late_still_send_their_shares(
+    server: TritonServer, loose_objectives: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locust counts them as ready before; what is sent to them in between is lost."""
+    (tmp_path / "locustfile.py").write_text(WORKERS_SET_UP_LATE)
+    monkeypatch.setattr("loadtests.slo.generate.LOCUSTFILE", tmp_path / "locustfile.py")
+    slo = loose_objectives.removeprefix("--slo=")
+    plan = Plan(rate=20, duration=1, warm_up=0, grace=5, protocol=HTTP_STREAM, slo=slo)
+    records = generate(plan, Addresses(server.grpc_url, server.http_url, server.metrics_url), workers=2)
+    assert {record.outcome for record in records} == {"ok"}
+    assert sorted(record.at for record in records) == [request.at for request in plan_requests(plan, plan.objectives())]
