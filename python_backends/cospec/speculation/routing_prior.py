@@ -41,9 +41,9 @@ class RoutingPrior:
         read = evidence.cumsum(axis=1)
         whole, before = read[:, -1], read[:, :-1]
         any_domain = _log_sum_exp(before, axis=2) - math.log(len(self.domains))
-        # Beside no change at all: the old subject ended with each token that is there.
-        changes = np.where(there[:, :-1, None], math.log(self.change) + any_domain - before, -np.inf)
-        scores: Floats = whole + _log_sum_exp(np.pad(changes, ((0, 0), (1, 0), (0, 0))), axis=1)[:, 0]
+        changes = np.zeros_like(read)  # the first is of no change at all, then: the old subject ended with a token
+        changes[:, 1:] = np.where(there[:, :-1, None], math.log(self.change) + any_domain - before, -np.inf)
+        scores: Floats = whole + _log_sum_exp(changes, axis=1)[:, 0]
         return scores
 
 
