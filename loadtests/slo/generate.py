@@ -33,6 +33,7 @@ def generate(plan: Plan, addresses: Addresses, workers: int = 1) -> list[Record]
             raise BadInput(_reason(result.stderr))
         if not records.is_file():
             raise GeneratorFailed(f"Locust ended with exit code {result.returncode}: {_reason(result.stderr)}")
+        print(*_sentences(result.stderr), sep="", end="", file=sys.stderr)
         return read_records(records)
 
 
@@ -61,9 +62,13 @@ def _run(command: list[str], limit: float) -> "subprocess.CompletedProcess[str]"
 
 def _reason(errors: str) -> str:
     """What our part of Locust said, which other processes may have written after; or the last that anything said."""
-    lines = errors.strip().splitlines() or ["no output"]
-    own = [line for line in lines if line.startswith(SAYS)]
-    return (own or lines)[-1].removeprefix(SAYS)
+    lines = _sentences(errors) or errors.strip().splitlines() or ["no output"]
+    return lines[-1].strip().removeprefix(SAYS)
+
+
+def _sentences(errors: str) -> list[str]:
+    """Of ours, each with the end of its line."""
+    return [line for line in errors.splitlines(keepends=True) if line.startswith(SAYS)]
 
 
 def environment() -> dict[str, str]:

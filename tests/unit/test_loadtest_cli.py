@@ -15,6 +15,13 @@ from loadtests.slo import run as running
 from loadtests.slo.cli import main
 from loadtests.slo.generate import GeneratorFailed, environment, generate, locust_command
 
+LOSES_A_WORKER = """import sys
+
+[records] = [word.removeprefix("--records=") for word in sys.argv if word.startswith("--records=")]
+open(records, "w").close()
+sys.exit("locust: starting\\nloadtest: 1 of 2 workers were lost\\nlocust: bye")
+"""
+
 
 @pytest.mark.parametrize(
     "arguments, words",
@@ -69,6 +76,14 @@ def test_the_help_teaches_by_examples(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_generator_that_cannot_reach_the_server_is_bad_input_and_leaves_nothing_behind() -> None:
     with pytest.raises(BadInput, match=r"^no server answers HTTP at localhost:2: "):
         generate(Plan(), Addresses("localhost:1", "localhost:2", "localhost:3"))
+
+
+def test_what_a_generator_says_of_lost_workers_reaches_the_user(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(generating, "locust_command", lambda *_: [sys.executable, "-c", LOSES_A_WORKER])
+    assert generate(Plan(), Addresses("a:1", "b:2", "c:3"), workers=2) == []
+    assert capsys.readouterr().err == "loadtest: 1 of 2 workers were lost\n"
 
 
 def test_a_generator_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
