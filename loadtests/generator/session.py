@@ -4,7 +4,6 @@ Locally all of it happens in one process. Distributed, each worker has its share
 records with Locust's own reports, and each says when it has ended.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,7 @@ from loadtests.generator.record import Record
 from loadtests.generator.shares import Share, ShareGiver, ShareTaker
 from loadtests.generator.timed_request import unreported, unsent
 from loadtests.objectives import Objectives
+from loadtests.telling import tell
 
 ENDED, RECORDS = "cospec_ended", "cospec_records"
 LATE = 10.0  # seconds after a run's end in which its workers may still report
@@ -128,7 +128,7 @@ class Session:
         """Workers are lost: what they did not report was not answered, for all that is known."""
         planned = [] if self.plan.is_closed else plan_requests(self.plan, self.objectives)
         self.records += [unsent(request, self.plan.end) for request in unreported(planned, self.records)]
-        print(f"loadtest: {self._num_shares - self._ended} of {self._num_shares} workers were lost", file=sys.stderr)
+        tell(f"{self._num_shares - self._ended} of {self._num_shares} workers were lost")
         self._finish()
 
     def _finish(self) -> None:
@@ -150,7 +150,7 @@ class Session:
 
 def refuse(environment: Environment, error: Exception) -> None:
     """One sentence and exit code 2; a web UI stays, for another try."""
-    print(f"loadtest: {error}", file=sys.stderr)
+    tell(str(error))
     environment.process_exit_code = 2
     runner = environment.runner
     if runner is not None:

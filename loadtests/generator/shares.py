@@ -53,7 +53,8 @@ class ShareGiver:
             self._runner.send_message(SHARE, asdict(share), worker)
 
     def _on_taken(self, msg: Any, **_: Any) -> None:
-        self._untaken.pop(msg.node_id, None)
+        if self._untaken.get(msg.node_id) == Share(**msg.data):  # not one of an earlier run
+            del self._untaken[msg.node_id]
         if not self._untaken:
             self._all_taken.set()
 
@@ -68,4 +69,4 @@ class ShareTaker:
 
     def _on_share(self, msg: Any, **_: Any) -> None:
         self.share = Share(**msg.data)
-        self._runner.send_message(TAKEN)
+        self._runner.send_message(TAKEN, msg.data)

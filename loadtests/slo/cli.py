@@ -4,7 +4,6 @@ import argparse
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from loadtests.slo.guard import BASELINES, learn
 from loadtests.slo.run import new_folder, run, say
 from loadtests.slo.server import ServerChoice, check_choice, measured_server
 from loadtests.slo.sweep import SweepPlan, sweep
+from loadtests.telling import tell
 
 OUTPUT = Path("build/loadtest")
 BASELINE = BASELINES / "loadtest.json"
@@ -54,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         action: Callable[[argparse.Namespace], int] = options.action
         return action(options)
     except BadInput as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+        tell(str(error))
         return 2
     except (ServerFailed, GeneratorFailed, CospecError, OSError) as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+        tell(str(error))
         return 1
     except KeyboardInterrupt:
         return 130

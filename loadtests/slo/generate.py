@@ -11,10 +11,10 @@ from loadtests.generator.plan import GRPC, Plan
 from loadtests.generator.record import Record
 from loadtests.server_process import Addresses, free_ports
 from loadtests.slo.records_file import read_records
+from loadtests.telling import tell, told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
-SAYS = "loadtest: "  # before each sentence of ours
 SPARE = 120.0  # seconds beyond a plan's own in which Locust must have ended
 
 
@@ -33,7 +33,8 @@ def generate(plan: Plan, addresses: Addresses, workers: int = 1) -> list[Record]
             raise BadInput(_reason(result.stderr))
         if not records.is_file():
             raise GeneratorFailed(f"Locust ended with exit code {result.returncode}: {_reason(result.stderr)}")
-        print(*_sentences(result.stderr), sep="", end="", file=sys.stderr)
+        for sentence in told(result.stderr):
+            tell(sentence)
         return read_records(records)
 
 
@@ -62,13 +63,8 @@ def _run(command: list[str], limit: float) -> "subprocess.CompletedProcess[str]"
 
 def _reason(errors: str) -> str:
     """What our part of Locust said, which other processes may have written after; or the last that anything said."""
-    lines = _sentences(errors) or errors.strip().splitlines() or ["no output"]
-    return lines[-1].strip().removeprefix(SAYS)
-
-
-def _sentences(errors: str) -> list[str]:
-    """Of ours, each with the end of its line."""
-    return [line for line in errors.splitlines(keepends=True) if line.startswith(SAYS)]
+    lines = told(errors) or errors.strip().splitlines() or ["no output"]
+    return lines[-1]
 
 
 def environment() -> dict[str, str]:

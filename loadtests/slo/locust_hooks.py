@@ -19,6 +19,7 @@ from loadtests.slo.outcome import outcome_of
 from loadtests.slo.records_file import write_records
 from loadtests.slo.report import write_run
 from loadtests.slo.web_ui import extend
+from loadtests.telling import tell
 
 LOCUSTS_OWN = ("users",)  # of a plan's options
 
@@ -45,7 +46,7 @@ def _begin(environment: Environment, **_: Any) -> None:
         if options.headless and not session.is_worker:
             model_inputs(session.plan, bare_address(environment.host or ""))
     except BadInput as error:
-        print(f"loadtest: {error}", file=sys.stderr)
+        tell(str(error))
         sys.exit(2)
     environment.cospec = session
     environment.user_classes = [user_of(session.plan)]

@@ -1,7 +1,6 @@
 """One load test from start to end: a server, a warm-up, the load, its judgement."""
 
 import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from loadtests.slo.report import write_run
 from loadtests.slo.server import ServerChoice, check_choice, facts_of, measured_server
 from loadtests.slo.server_metrics import changes, scrape
 from loadtests.slo.warm_up import Alone, try_out, warm_up
+from loadtests.telling import tell
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def say(text: str) -> None:
     """Progress, which is not the result."""
-    print(f"loadtest: {text} ...", file=sys.stderr, flush=True)
+    tell(f"{text} ...")
 
 
 def _guard_line(outcome: Outcome) -> str:

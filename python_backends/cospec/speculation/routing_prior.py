@@ -41,7 +41,7 @@ class RoutingPrior:
         read = evidence.cumsum(axis=1)
         whole, before = read[:, -1], read[:, :-1]
         any_domain = _log_sum_exp(before, axis=2) - math.log(len(self.domains))
-        changes = np.zeros_like(read)  # the first is of no change at all, then: the old subject ended with a token
+        changes = np.zeros_like(read)  # first: there was no change; then: the old subject ended with the token before
         changes[:, 1:] = np.where(there[:, :-1, None], math.log(self.change) + any_domain - before, -np.inf)
         scores: Floats = whole + _log_sum_exp(changes, axis=1)[:, 0]
         return scores
