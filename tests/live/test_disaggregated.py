@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import trustme
-from conftest import server_options
+from conftest import begun, recorded, server_options
 from cospec.config import RemoteDrafterSettings, TlsSettings
 from cospec.serve import TritonServer, free_ports
 from cospec.server_tls import ServerTls
@@ -23,7 +22,7 @@ from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import DraftRow, SamplingParameters, Status
 from cospec.triton_io.remote import RemoteDrafter
 from cospec.triton_io.replica import Replica
-from cospec_client import Client, Generation
+from cospec_client import Chunk, Client, Generation
 from span_collector import Collector
 from tcp_proxy import TcpProxy
 
@@ -90,20 +89,22 @@ def remote(
         yield connected
 
 
-def answer(client: Client, seed: int = 1, speculation: str = "fixed:medicine:4", temperature: float = 0) -> Generation:
-    return client.generate(
-        PROMPT, max_tokens=120, temperature=temperature, seed=seed, ignore_eos=True, speculation=speculation
+def stream(client: Client, speculation: str = "fixed:medicine:4", temperature: float = 0) -> Iterator[Chunk]:
+    return client.stream(
+        PROMPT, max_tokens=120, temperature=temperature, seed=1, ignore_eos=True, speculation=speculation
     )
 
 
-def answers_during(client: Client, fault: Any, count: int = 4) -> tuple[list[Generation], float]:
+def answer(client: Client, **options: Any) -> Generation:
+    return recorded(stream(client, **options))
+
+
+def answers_during(client: Client, fault: Callable[[], Any], count: int = 4) -> tuple[list[Generation], float]:
     """Of as many requests at once, with a fault in their midst; and the seconds that they took."""
     started = time.monotonic()
-    with ThreadPoolExecutor(count) as pool:
-        jobs = [pool.submit(answer, client) for _ in range(count)]
-        time.sleep(0.3)
-        fault()
-        return [job.result(60) for job in jobs], time.monotonic() - started
+    streams = begun(stream(client) for _ in range(count))
+    fault()
+    return [recorded(rest) for rest in streams], time.monotonic() - started
 
 
 @pytest.mark.parametrize(("speculation", "temperature"), [("auto", 0), ("fixed:medicine:4", 1.0), ("lockstep:3", 0)])

@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import process_of, server_options
+from conftest import begun, process_of, server_options
 from cospec.serve import TritonServer
-from cospec_client import Client
+from cospec_client import Chunk, Client
 
 from loadtests.settings_file import write_changed
 from loadtests.verifier_batches import read_counts
@@ -32,22 +33,30 @@ def of_pair(pair: TritonServer) -> Iterator[Client]:
         yield connected
 
 
-def stream(client: Client, seed: int, max_tokens: int = 300, speculation: str = "auto") -> tuple[str, float]:
+def stream(client: Client, seed: int, max_tokens: int = 300, speculation: str = "auto") -> Iterator[Chunk]:
+    return client.stream(
+        PROMPT, max_tokens=max_tokens, temperature=1.0, seed=seed, ignore_eos=True, speculation=speculation
+    )
+
+
+def text_and_silence(pieces: Iterator[Chunk]) -> tuple[str, float]:
     """The text, and the longest time between two of its pieces, in seconds."""
     text, longest, last = "", 0.0, time.monotonic()
-    for piece in client.stream(
-        PROMPT, max_tokens=max_tokens, temperature=1.0, seed=seed, ignore_eos=True, speculation=speculation
-    ):
+    for piece in pieces:
         now = time.monotonic()
         text, longest, last = text + piece.text, max(longest, now - last), now
     return text, longest
 
 
+def text(client: Client, *options: Any) -> str:
+    return text_and_silence(stream(client, *options))[0]
+
+
 def test_both_verifiers_serve_and_texts_are_those_of_one(client: Client, pair: TritonServer, of_pair: Client) -> None:
     before = {model: read_counts(pair.grpc_url, model).executions for model in VERIFIERS}
     with ThreadPoolExecutor(8) as pool:
-        texts = [text for text, _ in pool.map(lambda seed: stream(of_pair, seed, 60), range(8))]
-    assert texts == [stream(client, seed, 60, "off")[0] for seed in range(8)]
+        texts = list(pool.map(lambda seed: text(of_pair, seed, 60), range(8)))
+    assert texts == [text(client, seed, 60, "off") for seed in range(8)]
     assert all(read_counts(pair.grpc_url, model).executions > before[model] for model in VERIFIERS)
 
 
@@ -56,12 +65,10 @@ def test_the_requests_of_a_lost_verifier_are_resumed_at_once_and_say_the_same(
 ) -> None:
     lost = VERIFIERS[0]
     with ThreadPoolExecutor(6) as pool:
-        expected = [text for text, _ in pool.map(lambda seed: stream(of_pair, seed), range(6))]
-        jobs = [pool.submit(stream, of_pair, seed) for seed in range(6)]
-        time.sleep(0.4)
-        assert not any(job.done() for job in jobs)
+        expected = list(pool.map(lambda seed: text(of_pair, seed), range(6)))
+        streams = begun(stream(of_pair, seed) for seed in range(6))
         process_of(lost, pair).kill()
-        answers = [job.result(60) for job in jobs]
+        answers = list(pool.map(text_and_silence, streams))
     assert [text for text, _ in answers] == expected
     assert max(silence for _, silence in answers) < MOST_SILENCE
     wait_until_used(pair, of_pair, lost)
@@ -73,5 +80,5 @@ def wait_until_used(server: TritonServer, client: Client, model: str) -> None:
     while read_counts(server.grpc_url, model).executions <= before:
         assert time.monotonic() < deadline, f"{model} has not come back"
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda seed: stream(client, seed, 20), range(4)))
+            list(pool.map(lambda seed: text(client, seed, 20), range(4)))
         time.sleep(0.3)
