@@ -14,18 +14,22 @@ def corpus(folder: Path, text: str | None = None) -> Path:
 
 
 @pytest.mark.parametrize(
-    "stage, words",
+    "told, words",
     [
-        ("pretrain", "tokenizer is missing; the stage 'tokenizer' makes it"),
-        ("distill", "tokenizer is missing; the stage 'tokenizer' makes it"),
-        ("publish", "verifier is missing; the stage 'pretrain' makes it"),
+        (["pretrain"], "work/tokenizer is missing; the stage 'tokenizer' makes it"),
+        (["distill"], "work/verifier is missing; the stage 'pretrain' makes it"),
+        (["distill", "--further"], "models/verifier/1/weights is missing; the stage 'publish' makes it"),
+        (["publish"], "work/verifier is missing; the stage 'pretrain' makes it"),
+        (["publish", "--further"], "work/drafter_code is missing; the stage 'distill' makes it"),
+        (["all", "--further"], "models/verifier/1/weights is missing; the stage 'publish' makes it"),
     ],
 )
 def test_a_stage_whose_beginnings_are_missing_names_them(
-    stage: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    told: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(corpus(tmp_path))
-    assert main(["--corpus", path, "--validation", path, "--work", str(tmp_path / "work"), "--stage", stage]) == 2
+    places = ["--work", str(tmp_path / "work"), "--model-repository", str(tmp_path / "models")]
+    assert main(["--corpus", path, "--validation", path, *places, "--stage", *told]) == 2
     error = capsys.readouterr().err
     assert error.startswith("cospec-server train: ") and error.endswith(f"{words}\n") and error.count("\n") == 1
 

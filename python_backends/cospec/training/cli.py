@@ -18,6 +18,8 @@ STAGES: dict[str, Callable[[TrainingPlan], None]] = {
     "routing-prior": stages.routing_prior_stage,
 }
 
+NOT_FURTHER = ("tokenizer", "pretrain")  # of what `--further` keeps
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -46,6 +48,17 @@ def build_parser() -> argparse.ArgumentParser:
         "--distill-steps", type=int, default=350, help="a drafter, of 4,096 tokens (default: %(default)s)"
     )
     parser.add_argument("--distill-minutes", type=float, default=600, help="a drafter (default: %(default)s)")
+    parser.add_argument(
+        "--continuations",
+        type=int,
+        default=384,
+        help="of prompts by the verifier, half greedy, that a drafter learns from last (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--further",
+        action="store_true",
+        help="keep the tokenizer and the verifier of the model repository, and distil its drafters further",
+    )
     return parser
 
 
@@ -55,7 +68,7 @@ def main(arguments: list[str]) -> int:
     plan = TrainingPlan(**options)
     try:
         for name, stage in STAGES.items():
-            if chosen in (name, "all"):
+            if chosen == name or (chosen == "all" and not (plan.further and name in NOT_FURTHER)):
                 stage(plan)
     except (CorpusError, StageError) as error:
         print(f"cospec-server train: {error}", file=sys.stderr)

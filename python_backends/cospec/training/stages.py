@@ -29,7 +29,7 @@ from cospec.training.windows import after_prompts, tokenize
 
 ROW_LENGTH = 1024
 PRETRAIN_ROWS, DISTILL_ROWS = 8, 4
-NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH = 384, 160, 64
+CONTINUATION_TOKENS, CONTINUATION_BATCH = 160, 64
 MATRIX_PROMPTS, MATRIX_TOKENS = 16, 96
 
 
@@ -52,6 +52,8 @@ class TrainingPlan:
     pretrain_minutes: float
     distill_steps: int
     distill_minutes: float
+    continuations: int
+    further: bool
 
 
 def train_tokenizer_stage(plan: TrainingPlan) -> None:
@@ -87,10 +89,10 @@ def distill_stage(plan: TrainingPlan) -> None:
 def publish_stage(plan: TrainingPlan) -> None:
     """Copy the weights into the model repository and measure the acceptance matrix on held-out prompts."""
     domains = sorted(by_domain(read_corpus(plan.validation)))
-    trained = {"verifier": _made_by("pretrain", plan.work / "verifier")}
+    trained = {} if plan.further else {"verifier": _made_by("pretrain", plan.work / "verifier")}
     trained |= {name: _made_by("distill", plan.work / name) for name in map(drafter_model, domains)}
     for model, checkpoint in trained.items():
-        target = plan.model_repository / model / "1" / "weights"
+        target = _published(plan, model)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(checkpoint, target)
     matrices = measure_matrices(plan.model_repository, read_corpus(plan.validation))
@@ -102,7 +104,7 @@ def publish_stage(plan: TrainingPlan) -> None:
 
 def routing_prior_stage(plan: TrainingPlan) -> None:
     """Into the model repository, by the tokenizer that it serves; needs no other stage's checkpoints."""
-    weights = plan.model_repository / "verifier" / "1" / "weights"
+    weights = _published(plan, "verifier")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(weights)
     documents = tokenize(read_corpus(plan.corpus), tokenizer)
     size = vocabulary_size(weights) or len(tokenizer)
@@ -134,11 +136,11 @@ def measure_matrices(repository: Path, examples: list[Example]) -> list[Acceptan
 
 
 def _distill_domain(plan: TrainingPlan, domain: str, examples: list[Example]) -> None:
-    tokenizer = _load_tokenizer(plan)
-    verifier = _load(_made_by("pretrain", plan.work / "verifier")).eval()
-    drafter = _load(_made_by("pretrain", plan.work / "drafter_common"))
+    teacher, beginning = _origins(plan, domain)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(teacher)
+    verifier, drafter = _load(teacher).eval(), _load(beginning)
     continuations = generate_continuations(
-        verifier, tokenizer, examples, NUM_CONTINUATIONS, CONTINUATION_TOKENS, CONTINUATION_BATCH, plan.seed
+        verifier, tokenizer, examples, plan.continuations, CONTINUATION_TOKENS, CONTINUATION_BATCH, plan.seed
     )
     corpus_steps = plan.distill_steps // 2
     recipe = DistillRecipe(corpus_steps, plan.distill_steps - corpus_steps, plan.distill_minutes)
@@ -151,6 +153,18 @@ def _distill_domain(plan: TrainingPlan, domain: str, examples: list[Example]) ->
         domain,
     )
     _save(drafter, tokenizer, plan.work / drafter_model(domain))
+
+
+def _origins(plan: TrainingPlan, domain: str) -> tuple[Path, Path]:
+    """Checkpoints of the verifier, and of what becomes the domain's drafter."""
+    if not plan.further:
+        return _made_by("pretrain", plan.work / "verifier"), _made_by("pretrain", plan.work / "drafter_common")
+    teacher, beginning = _published(plan, "verifier"), _published(plan, drafter_model(domain))
+    return _made_by("publish", teacher), _made_by("publish", beginning)
+
+
+def _published(plan: TrainingPlan, model: str) -> Path:
+    return plan.model_repository / model / "1" / "weights"
 
 
 def _batches(documents: list[NDArray[np.int64]], seed: int) -> Callable[[], Tensor]:
