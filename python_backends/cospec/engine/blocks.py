@@ -1,7 +1,8 @@
 """Sessions' pending tokens to one `Block`: padding, positions, and what a draft node may see."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +30,14 @@ class Part:
         return len(self.context) + len(self.tree)
 
     @property
-    def tokens(self) -> NDArray[np.int64]:
-        return np.asarray([*self.context, *self.tree.tokens], dtype=np.int64)
+    def tokens(self) -> list[int]:
+        return [*self.context.tolist(), *self.tree.tokens]
 
     @property
-    def positions(self) -> NDArray[np.int64]:
+    def positions(self) -> list[int]:
         """A node's depth says how far behind the context its text position is."""
-        context = np.arange(self.start, self.first_node)
-        return np.append(context, self.first_node - 1 + np.asarray(self.tree.node_depths(), dtype=np.int64))
+        last = self.first_node - 1
+        return [*range(self.start, self.first_node), *(last + depth for depth in self.tree.node_depths())]
 
     @property
     def first_node(self) -> int:
@@ -63,24 +64,37 @@ def prefill(model: LanguageModel, part: Part, chunk: int) -> Part:
 
 
 def assemble(model: LanguageModel, parts: Sequence[Part], wanted: Sequence[range] | None = None) -> Block:
-    """`wanted`: for each part, the columns whose logits are asked for; by default its `choices`."""
+    """`wanted`: for each part, the columns whose logits are asked for; by default its `choices`.
+
+    Lists, and one array of them all: NumPy's calls for a few numbers each cost more, by far with cold caches.
+    """
     width = max(map(len, parts))
-    firsts = np.cumsum([0, *map(len, parts)])[:-1]  # each row's first token
-    sources = np.minimum(np.arange(width), np.asarray([[len(part) - 1] for part in parts])) + firsts[:, None]
+    firsts = [*accumulate(map(len, parts), initial=0)]  # each row's first token
     columns = wanted or [part.choices for part in parts]
-    arrays = (
-        np.concatenate([part.tokens for part in parts]),
-        np.concatenate([part.positions for part in parts]),
-        np.concatenate([np.arange(part.start, part.end) for part in parts]),
-        np.concatenate([np.arange(len(part)) + row * width for row, part in enumerate(parts)]),
-        sources,
-        np.asarray([part.slot for part in parts]),
-        np.asarray([part.start for part in parts]),
-        _relatives(parts, width),
+    tokens, positions, entries, places, sources, slots, starts, chosen = model.tensors(
+        [
+            _joined(part.tokens for part in parts),
+            _joined(part.positions for part in parts),
+            _joined(range(part.start, part.end) for part in parts),
+            _joined(range(row * width, row * width + len(part)) for row, part in enumerate(parts)),
+            _joined(_padded(range(first, end), width) for first, end in pairwise(firsts)),
+            [part.slot for part in parts],
+            [part.start for part in parts],
+            _joined(range(first + row.start, first + row.stop) for first, row in zip(firsts, columns, strict=False)),
+        ]
     )
-    longest = max(part.end for part in parts)
-    flat = np.asarray([first + column for first, chosen in zip(firsts, columns, strict=True) for column in chosen])
-    return Block(*[*map(model.tensor, arrays), model.cache.columns(longest), model.tensor(flat)])
+    relatives, read = model.tensor(_relatives(parts, width)), model.cache.columns(max(part.end for part in parts))
+    by_row = sources.unflatten(0, (len(parts), width))
+    return Block(tokens, positions, entries, places, by_row, slots, starts, relatives, read, chosen)
+
+
+def _joined(rows: Iterable[Iterable[int]]) -> list[int]:
+    return [*chain.from_iterable(rows)]
+
+
+def _padded(tokens: range, width: int) -> list[int]:
+    """To `width`, by its last."""
+    return [*tokens, *[tokens[-1]] * (width - len(tokens))]
 
 
 def next_tokens(model: LanguageModel, slots: Tensor, tokens: Tensor, positions: Tensor, longest: int) -> Block:

@@ -21,18 +21,23 @@ def chains(steps: Sequence[Step], num_rows: int, branching: int) -> list[DraftTr
     """What `decode` chose, and beside it the next best choices: `branching` nodes a depth, the chain's own first."""
     if not steps:
         return [DraftTree()] * num_rows
-    best = torch.cat([step.scores for step in steps]).topk(max(2, branching))
-    # Among equal scores another than the chain's own token may come first here: they change places.
-    chosen, first = torch.cat([step.tokens for step in steps])[:, None], best.indices[:, :1]
-    tokens = torch.cat([chosen, torch.where(best.indices == chosen, first, best.indices)[:, 1:branching]], dim=1)
-    ahead = margins(best.values)[:, :branching]
-    by_rows = zip(by_row(steps, tokens, num_rows), by_row(steps, ahead, num_rows), strict=True)
-    return [_caterpillar(guesses, margin) for guesses, margin in by_rows]
+    scores, chosen = torch.cat([step.scores for step in steps]), torch.cat([step.tokens for step in steps])
+    best = scores.topk(max(2, branching))
+    ahead, tokens = margins(best.values)[:, :branching].tolist(), best.indices.tolist()
+    guesses = [_from(own, others)[:branching] for own, others in zip(chosen.tolist(), tokens, strict=True)]
+    by_rows = zip(by_row(steps, guesses, num_rows), by_row(steps, ahead, num_rows), strict=True)
+    return [_caterpillar(*row, branching) for row in by_rows]
 
 
-def _caterpillar(tokens: Sequence[Sequence[int]], margins: Sequence[Sequence[float]]) -> DraftTree:
+def _from(own: int, best: list[int]) -> list[int]:
+    """`best`, the chain's own token first: among equal scores another may stand there, and they change places."""
+    if best[0] != own:
+        best = [best[0] if token == own else token for token in best]
+    return [own, *best[1:]]
+
+
+def _caterpillar(tokens: Sequence[Sequence[int]], margins: Sequence[Sequence[float]], branching: int) -> DraftTree:
     """Both [depth, branching]; the first of each depth is the parent of all of the next."""
-    branching = len(tokens[0]) if tokens else 1
     parents = [NO_PARENT if depth == 0 else (depth - 1) * branching for depth in range(len(tokens))]
     return DraftTree(
         tuple(token for depth in tokens for token in depth),

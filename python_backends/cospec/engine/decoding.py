@@ -1,7 +1,7 @@
 """One token a forward: how a drafter guesses on, and how the verifier goes on where nothing was drafted."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 from cospec.engine.blocks import Part, next_tokens
 from cospec.engine.language_model import LanguageModel
 from cospec.engine.sampling import SamplingBatch, noisy_scores
+
+Value = TypeVar("Value")
 
 
 class Step(NamedTuple):
@@ -52,10 +54,10 @@ def decode(
     return steps
 
 
-def by_row(steps: Sequence[Step], values: Tensor, num_rows: int) -> list[list[Any]]:
+def by_row(steps: Sequence[Step], values: Iterable[Value], num_rows: int) -> list[list[Value]]:
     """`values`, one per token of all `steps` in order, sorted by row."""
-    rows: list[list[Any]] = [[] for _ in range(num_rows)]
-    remaining = iter(values.tolist())
+    rows: list[list[Value]] = [[] for _ in range(num_rows)]
+    remaining = iter(values)
     for step in steps:
         for row in range(len(step.tokens)):
             rows[row].append(next(remaining))

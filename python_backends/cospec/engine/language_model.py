@@ -1,7 +1,10 @@
 """A model and its KV cache: one forward over a block of rows, eagerly or by a compiled artefact."""
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -32,6 +35,11 @@ class LanguageModel:
     def tensor(self, array: NDArray[Any]) -> Tensor:
         """On the model's device."""
         return torch.from_numpy(array).to(self.device)
+
+    def tensors(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
+        """int64 on the model's device, by one copy."""
+        joined = np.asarray([*chain.from_iterable(rows)], dtype=np.int64)
+        return self.tensor(joined).split([len(row) for row in rows])
 
     @torch.inference_mode()
     def logits(self, block: Block) -> Tensor:

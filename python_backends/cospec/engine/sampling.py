@@ -28,6 +28,8 @@ class SamplingBatch(NamedTuple):
         def tensor(values: list[float] | list[int], dtype: torch.dtype, needed: bool) -> Tensor | None:
             return torch.tensor(values, dtype=dtype, device=device) if needed else None
 
+        if not any(row.temperature > 0 or row.eos_allowed_from for row in rows):
+            return SamplingBatch(None, None, None, None, None)
         sampled = any(row.temperature > 0 for row in rows)
         seeds = np.asarray([row.seed for row in rows], dtype=np.uint64).view(np.int64).tolist()
         return SamplingBatch(

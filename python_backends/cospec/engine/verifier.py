@@ -99,7 +99,7 @@ class VerifierEngine:
         lengths = [rows[index].num_tokens for index in going_on]
         plain = [parts[index] for index in going_on]
         steps = decode(self._model, plain, logits[firsts], lengths, sampling, _AllEnd(self._model.end_tokens))
-        tokens = torch.cat([step.tokens for step in steps])
+        tokens = torch.cat([step.tokens for step in steps]).tolist()
         for index, row in zip(going_on, by_row(steps, tokens, len(going_on)), strict=True):
             choices[index] = row
 
