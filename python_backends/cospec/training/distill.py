@@ -4,7 +4,6 @@ Forward KL over the verifier's whole distribution, first on corpus text, then on
 greedy and sampled, since those are the texts that the drafter will have to guess.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +11,8 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import LlamaForCausalLM
 
+from cospec.training.lessons import Lessons, Logits, NextBatch
 from cospec.training.optimization import Optimizer, Schedule
-
-NextBatch = Callable[[], Tensor]  # [rows, length] token ids
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class DistillRecipe:
     continuation_steps: int = 150
     minutes: float = 6.0
     learning_rate: float = 2e-3
+    uses: int = 4  # of a batch: what the verifier says of it costs twice what is learnt from it
 
 
 def forward_kl(target_logits: Tensor, draft_logits: Tensor) -> Tensor:
@@ -41,22 +40,30 @@ def distill(
     label: str,
 ) -> None:
     """Train `drafter` in place: `corpus_steps` on `corpus`, then `continuation_steps` on `continuations`."""
-    teacher, student = torch.compile(verifier), torch.compile(drafter)
+    teacher, student, divergence_of = torch.no_grad()(_logits(verifier)), _logits(drafter), torch.compile(forward_kl)
+    of_corpus, of_verifier = (Lessons(batches, teacher, recipe.uses) for batches in (corpus, continuations))
     optimizer = Optimizer(drafter, recipe.learning_rate)
     num_steps = recipe.corpus_steps + recipe.continuation_steps
     schedule = Schedule(num_steps, recipe.minutes)
     progress = tqdm(total=num_steps, desc=f"distilling {label}", unit="step", mininterval=5)
     while schedule.progress < 1:
         on_corpus = schedule.progress < recipe.corpus_steps / num_steps
-        rows = corpus() if on_corpus else continuations()
-        with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                target_logits = teacher(input_ids=rows, use_cache=False).logits
-            draft_logits = student(input_ids=rows, use_cache=False).logits
-        divergence = forward_kl(target_logits, draft_logits)
+        rows, target_logits = (of_corpus if on_corpus else of_verifier).draw()
+        divergence = divergence_of(target_logits, student(rows))
         divergence.backward()
         optimizer.step(schedule.scale)
         schedule.advance()
         progress.set_postfix(kl=f"{divergence.item():.3f}", text="corpus" if on_corpus else "verifier")
         progress.update()
     progress.close()
+
+
+def _logits(model: LlamaForCausalLM) -> Logits:
+    compiled = torch.compile(model)
+
+    def logits(rows: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            of_rows: Tensor = compiled(input_ids=rows, use_cache=False).logits
+        return of_rows
+
+    return logits
