@@ -7,6 +7,7 @@ weights are read from memory, the later ones cost arithmetic.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -51,18 +52,23 @@ class LinearCost:
     guess: Floats  # seconds
     doubt: Floats  # how far it may be wrong
     weights: Floats = field(init=False)
+    _each: list[float] = field(init=False)
     _known: tuple[Floats, Floats] = field(init=False)  # evidence that lasts
     _recent: tuple[Floats, Floats] = field(init=False)  # evidence that fades
     _num_observed: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.weights = self.guess
+        self.use(self.guess)
         self._known = np.diag(self.doubt**-2.0), np.zeros_like(self.guess)
         self._recent = np.zeros((len(self.guess),) * 2), np.zeros_like(self.guess)
 
-    def seconds(self, features: Floats) -> Any:
-        """Of features [..., len(guess)]."""
-        return features @ self.weights
+    def use(self, weights: Floats) -> None:
+        self.weights = weights
+        self._each = weights.tolist()  # a round asks dozens of times, and NumPy is slow with a few numbers
+
+    def seconds(self, features: Sequence[float]) -> float:
+        seconds: float = sum(map(mul, self._each, features))
+        return seconds
 
     def learn(self, features: Floats, seconds: Floats) -> None:
         """Measurements that last: features [n, len(guess)], seconds [n]."""
@@ -71,9 +77,9 @@ class LinearCost:
         self._known = evidence + weighted.T @ features, seen + weighted.T @ (seconds - features @ self.guess)
         self._solve()
 
-    def observe(self, features: Floats, seconds: float) -> None:
-        """One round's, which fades."""
-        bounded = min(seconds, SURPRISE * float(self.seconds(features)))
+    def observe(self, observed: Sequence[float], seconds: float) -> None:
+        """One round's features and seconds, which fade."""
+        bounded, features = min(seconds, SURPRISE * self.seconds(observed)), np.asarray(observed)
         weighted = features / _deviation(bounded) ** 2
         evidence, seen = self._recent
         residual = bounded - float(features @ self.guess)
@@ -90,7 +96,7 @@ class LinearCost:
             weights = np.zeros_like(target)
             weights[free] = np.linalg.solve(evidence[np.ix_(free, free)], target[free])
             if (weights >= 0).all():
-                self.weights = weights
+                self.use(weights)
                 return
             free &= weights > 0
 
@@ -112,22 +118,22 @@ class CostModel:
         self._stages = {"verify": self._verify, "draft": self._draft, "between": self._between}
 
     def verify_seconds(self, work: VerifyWork) -> float:
-        return float(self._verify.seconds(_verify_features(work)))
+        return self._verify.seconds(_verify_features(work))
 
     def verify_seconds_of(self, work: VerifyWork, tokens: NDArray[Any]) -> Floats:
         """[n], with each number of `tokens` [n] in place of the work's own."""
-        seconds: Floats = self._verify.seconds(_verify_matrix(work, tokens))
+        seconds: Floats = _verify_matrix(work, tokens) @ self._verify.weights
         return seconds
 
     def draft_seconds(self, work: DraftWork) -> float:
         """Nothing where no model is asked: lookup costs next to nothing."""
         if not work.drafters:
             return 0.0
-        return float(self._draft.seconds(_draft_features(work)))
+        return self._draft.seconds(_draft_features(work))
 
     def between_seconds(self, rows: int) -> float:
         """From the end of a round to its successor's first call: planning, streaming, taking over."""
-        return float(self._between.seconds(_between_features(rows)))
+        return self._between.seconds(_between_features(rows))
 
     def observe_verify(self, work: VerifyWork, seconds: float) -> None:
         self._verify.observe(_verify_features(work), seconds)
@@ -141,9 +147,9 @@ class CostModel:
     def learn(self, verify: Sequence[tuple[VerifyWork, float]], draft: Sequence[tuple[DraftWork, float]]) -> None:
         """A profile: work and the seconds that it took."""
         if verify:
-            self._verify.learn(np.stack([_verify_features(work) for work, _ in verify]), _seconds(verify))
+            self._verify.learn(np.asarray([_verify_features(work) for work, _ in verify]), _seconds(verify))
         if draft:
-            self._draft.learn(np.stack([_draft_features(work) for work, _ in draft]), _seconds(draft))
+            self._draft.learn(np.asarray([_draft_features(work) for work, _ in draft]), _seconds(draft))
 
     def learnt(self) -> Learnt:
         """What costs are taken to be by now."""
@@ -156,14 +162,14 @@ class CostModel:
             weights = np.asarray(learnt[stage], dtype=np.float64)
             if weights.shape != cost.weights.shape:
                 raise ValueError(f"{stage} has {len(cost.weights)} weights, not {len(weights)}")
-            cost.weights = weights
+            cost.use(weights)
 
 
-def _verify_features(work: VerifyWork) -> Floats:
-    context = work.longest / 1000
-    stretches = (max(0, min(work.tokens, high) - low) for low, high in STRETCHES)
-    a_forward = (1.0, work.rows, *stretches, work.rows * context, work.tokens * context)
-    return np.asarray([1.0, *(work.steps * feature for feature in a_forward)])
+def _verify_features(work: VerifyWork) -> list[float]:
+    steps, tokens, context = work.steps, work.tokens, work.longest / 1000
+    stretches = [steps * max(0, min(tokens, high) - low) for low, high in STRETCHES]
+    each = steps * context
+    return [1.0, steps, steps * work.rows, *stretches, work.rows * each, tokens * each]
 
 
 def _verify_matrix(work: VerifyWork, tokens: NDArray[Any]) -> Floats:
@@ -175,13 +181,13 @@ def _verify_matrix(work: VerifyWork, tokens: NDArray[Any]) -> Floats:
     return features
 
 
-def _draft_features(work: DraftWork) -> Floats:
+def _draft_features(work: DraftWork) -> list[float]:
     together, each = work.drafters * work.steps, work.tokens / work.drafters
-    return np.asarray([1.0, work.drafters, work.steps, together, work.rows, work.tokens, each])
+    return [1.0, work.drafters, work.steps, together, work.rows, work.tokens, each]
 
 
-def _between_features(rows: int) -> Floats:
-    return np.asarray([1.0, rows])
+def _between_features(rows: int) -> list[float]:
+    return [1.0, rows]
 
 
 def _seconds(measured: Sequence[tuple[Any, float]]) -> Floats:
