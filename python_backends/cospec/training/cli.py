@@ -45,13 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--pretrain-minutes", type=float, default=600, help="end earlier, with decay (default: %(default)s)"
     )
     parser.add_argument(
-        "--distill-steps", type=int, default=350, help="a drafter, of 4,096 tokens (default: %(default)s)"
+        "--distill-steps", type=int, default=700, help="a drafter, of 4,096 tokens (default: %(default)s)"
     )
     parser.add_argument("--distill-minutes", type=float, default=600, help="a drafter (default: %(default)s)")
     parser.add_argument(
         "--continuations",
         type=int,
-        default=384,
+        default=1024,
         help="of prompts by the verifier, half greedy, that a drafter learns from last (default: %(default)s)",
     )
     parser.add_argument(
