@@ -9,7 +9,7 @@ with Client("localhost:8001") as client:
 
 from cospec_client.client import Client
 from cospec_client.errors import CospecError, InvalidRequest, RequestTimeout, ServerError, Unavailable
-from cospec_client.recording import Recorder
+from cospec_client.recording import Recorder, record
 from cospec_client.types import Chunk, Generation, PerfMetrics
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "RequestTimeout",
     "ServerError",
     "Unavailable",
+    "record",
 ]

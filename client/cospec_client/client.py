@@ -6,7 +6,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Any
 
-from cospec_client.recording import Recorder
+from cospec_client.recording import record
 from cospec_client.transport import GrpcTransport, Outputs, Transport
 from cospec_client.types import Chunk, Generation, PerfMetrics
 
@@ -43,10 +43,7 @@ class Client:
 
     def generate(self, prompt: str, **options: Any) -> Generation:
         """The whole answer, with times measured here. Raises `CospecError`."""
-        recorder = Recorder()
-        for chunk in self.stream(prompt, **options):
-            recorder.add(chunk)
-        return recorder.generation()
+        return record(self.stream(prompt, **options))
 
     def is_ready(self) -> bool:
         return self._transport.is_ready()

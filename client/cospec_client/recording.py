@@ -1,10 +1,18 @@
 """Turns the chunks of a stream, as they come, into a `Generation` with its times."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from cospec_client.errors import ServerError
 from cospec_client.types import Chunk, Generation, PerfMetrics
+
+
+def record(chunks: Iterable[Chunk]) -> Generation:
+    """All of a stream that is yet to start, or to go on. Raises `CospecError`."""
+    recorder = Recorder()
+    for chunk in chunks:
+        recorder.add(chunk)
+    return recorder.generation()
 
 
 class Recorder:

@@ -17,7 +17,7 @@ from cospec.engine.artefacts import all_compiled
 from cospec.processes import compiling, kill_group
 from cospec.serve import ServeOptions, TritonServer, free_ports
 from cospec.supervision import model_of
-from cospec_client import Chunk, Client, Generation, Recorder
+from cospec_client import Chunk, Client
 
 from loadtests.settings_file import write_changed
 
@@ -81,13 +81,6 @@ def process_of(model: str, server: TritonServer) -> psutil.Process:
 def begun(streams: Iterable[Iterator[Chunk]]) -> list[Iterator[Chunk]]:
     """Each has given its first piece: what befalls the server now befalls all of them midway, on any machine."""
     return [chain([next(stream)], stream) for stream in streams]
-
-
-def recorded(stream: Iterator[Chunk]) -> Generation:
-    recorder = Recorder()
-    for chunk in stream:
-        recorder.add(chunk)
-    return recorder.generation()
 
 
 @pytest.fixture(scope="session")

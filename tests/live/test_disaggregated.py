@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import trustme
-from conftest import begun, recorded, server_options
+from conftest import begun, server_options
 from cospec.config import RemoteDrafterSettings, TlsSettings
 from cospec.serve import TritonServer, free_ports
 from cospec.server_tls import ServerTls
@@ -22,7 +22,7 @@ from cospec.speculation.sequence import CalleeError
 from cospec.speculation.types import DraftRow, SamplingParameters, Status
 from cospec.triton_io.remote import RemoteDrafter
 from cospec.triton_io.replica import Replica
-from cospec_client import Chunk, Client, Generation
+from cospec_client import Chunk, Client, Generation, record
 from span_collector import Collector
 from tcp_proxy import TcpProxy
 
@@ -96,7 +96,7 @@ def stream(client: Client, speculation: str = "fixed:medicine:4", temperature: f
 
 
 def answer(client: Client, **options: Any) -> Generation:
-    return recorded(stream(client, **options))
+    return record(stream(client, **options))
 
 
 def answers_during(client: Client, fault: Callable[[], Any], count: int = 4) -> tuple[list[Generation], float]:
@@ -104,7 +104,7 @@ def answers_during(client: Client, fault: Callable[[], Any], count: int = 4) -> 
     started = time.monotonic()
     streams = begun(stream(client) for _ in range(count))
     fault()
-    return [recorded(rest) for rest in streams], time.monotonic() - started
+    return [record(rest) for rest in streams], time.monotonic() - started
 
 
 @pytest.mark.parametrize(("speculation", "temperature"), [("auto", 0), ("fixed:medicine:4", 1.0), ("lockstep:3", 0)])

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator
 
-from conftest import begun, process_of, recorded
+from conftest import begun, process_of
 from cospec.serve import TritonServer
-from cospec_client import Chunk, Client, Generation
+from cospec_client import Chunk, Client, Generation, record
 
 PROMPT = "What are the treatments for Anemia ?"
 
@@ -15,7 +15,7 @@ def stream(client: Client) -> Iterator[Chunk]:
 
 
 def answer(client: Client) -> Generation:
-    return recorded(stream(client))
+    return record(stream(client))
 
 
 def wait_until_drafted(client: Client) -> None:
@@ -29,7 +29,7 @@ def test_a_drafter_that_dies_costs_no_answer_and_comes_back(client: Client, serv
     expected = answer(client).text
     streams = begun(stream(client) for _ in range(4))
     process_of("drafter_medicine", server).kill()
-    answers = [recorded(rest) for rest in streams]
+    answers = [record(rest) for rest in streams]
     assert {generation.text for generation in answers} == {expected}
     assert any(generation.perf_metrics.missing_drafters.get("medicine") for generation in answers)
     wait_until_drafted(client)
@@ -39,4 +39,4 @@ def test_a_verifier_that_dies_is_loaded_again_and_its_requests_go_on(client: Cli
     expected = answer(client).text
     streams = begun(stream(client) for _ in range(4))
     process_of("verifier", server).kill()
-    assert {recorded(rest).text for rest in streams} == {expected}
+    assert {record(rest).text for rest in streams} == {expected}
