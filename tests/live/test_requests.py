@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cospec.config import load_settings
 from cospec.serve import TritonServer
 from cospec_client import Client, Generation, InvalidRequest
 from tritonclient.grpc import InferenceServerClient, InferInput
@@ -42,10 +43,11 @@ def test_the_context_can_be_filled_to_its_end(post: Post, speculation: str) -> N
 
 
 def test_http_stream_is_the_same_text_in_events(post: Post) -> None:
-    body = {"text_input": PROMPT, "max_tokens": 24, "temperature": 0, "exclude_input_in_output": True}
+    tokens = 6 * (load_settings().speculation.num_draft_tokens + 1)  # which take six rounds at the least
+    body = {"text_input": PROMPT, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+    body["exclude_input_in_output"] = True
     _, whole = post(GENERATE, body)
-    a_few_a_round = {"speculation": "fixed:code:2"}
-    status, events = post(GENERATE + "_stream", {**body, **a_few_a_round, "stream": True})
+    status, events = post(GENERATE + "_stream", {**body, "stream": True})
     pieces = [json.loads(line[6:]) for line in events.decode().splitlines() if line.startswith("data: ")]
     assert status == 200 and len(pieces) > 3
     assert "".join(piece["text_output"] for piece in pieces) == whole["text_output"]

@@ -48,15 +48,15 @@ def text_and_silence(pieces: Iterator[Chunk]) -> tuple[str, float]:
     return text, longest
 
 
-def text(client: Client, *options: Any) -> str:
+def said(client: Client, *options: Any) -> str:
     return text_and_silence(stream(client, *options))[0]
 
 
 def test_both_verifiers_serve_and_texts_are_those_of_one(client: Client, pair: TritonServer, of_pair: Client) -> None:
     before = {model: read_counts(pair.grpc_url, model).executions for model in VERIFIERS}
     with ThreadPoolExecutor(8) as pool:
-        texts = list(pool.map(lambda seed: text(of_pair, seed, 60), range(8)))
-    assert texts == [text(client, seed, 60, "off") for seed in range(8)]
+        texts = list(pool.map(lambda seed: said(of_pair, seed, 60), range(8)))
+    assert texts == [said(client, seed, 60, "off") for seed in range(8)]
     assert all(read_counts(pair.grpc_url, model).executions > before[model] for model in VERIFIERS)
 
 
@@ -65,10 +65,12 @@ def test_the_requests_of_a_lost_verifier_are_resumed_at_once_and_say_the_same(
 ) -> None:
     lost = VERIFIERS[0]
     with ThreadPoolExecutor(6) as pool:
-        expected = list(pool.map(lambda seed: text(of_pair, seed), range(6)))
-        streams = begun(stream(of_pair, seed) for seed in range(6))
-        process_of(lost, pair).kill()
-        answers = list(pool.map(text_and_silence, streams))
+        expected = list(pool.map(lambda seed: said(of_pair, seed), range(6)))
+        jobs = [pool.submit(text_and_silence, pieces) for pieces in begun(stream(of_pair, seed) for seed in range(6))]
+        process = process_of(lost, pair)
+        assert not any(job.done() for job in jobs)
+        process.kill()
+        answers = [job.result(60) for job in jobs]
     assert [text for text, _ in answers] == expected
     assert max(silence for _, silence in answers) < MOST_SILENCE
     wait_until_used(pair, of_pair, lost)
@@ -80,5 +82,5 @@ def wait_until_used(server: TritonServer, client: Client, model: str) -> None:
     while read_counts(server.grpc_url, model).executions <= before:
         assert time.monotonic() < deadline, f"{model} has not come back"
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda seed: text(client, seed, 20), range(4)))
+            list(pool.map(lambda seed: said(client, seed, 20), range(4)))
         time.sleep(0.3)

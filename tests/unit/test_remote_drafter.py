@@ -18,7 +18,7 @@ from drafter_server import DrafterServer
 from scripted import ScriptedDrafter
 from scripted_rounds import counting
 
-DEADLINE = 0.5
+DEADLINE = 0.3
 
 
 def row(session: int, held: int = 0, context: tuple[int, ...] = (1, 2, 3), depth: int = 3) -> DraftRow:
@@ -137,12 +137,12 @@ def test_a_replica_that_hangs_costs_one_deadline_and_then_nothing() -> None:
         servers[0].delay = 60.0
         started = time.monotonic()
         results = await remote.draft([row(1, 3, (5,)), row(2, 3, (5,))])
-        assert DEADLINE <= time.monotonic() - started < 5 * DEADLINE
+        assert DEADLINE <= time.monotonic() - started < 3 * DEADLINE
         assert sorted(statuses(results)) == [Status.OK, Status.UNKNOWN_STATE]
         started = time.monotonic()
         for session in range(10, 30):
             await remote.draft([row(session)])
-        assert time.monotonic() - started < 5 * DEADLINE
+        assert time.monotonic() - started < DEADLINE
 
     run(scenario)
 
