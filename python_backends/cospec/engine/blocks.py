@@ -80,7 +80,7 @@ def assemble(model: LanguageModel, parts: Sequence[Part], wanted: Sequence[range
             _joined(_padded(range(first, end), width) for first, end in pairwise(firsts)),
             [part.slot for part in parts],
             [part.start for part in parts],
-            _joined(range(first + row.start, first + row.stop) for first, row in zip(firsts, columns, strict=False)),
+            _joined(range(first + own.start, first + own.stop) for first, own in zip(firsts, columns, strict=False)),
         ]
     )
     relatives, read = model.tensor(_relatives(parts, width)), model.cache.columns(max(part.end for part in parts))

@@ -52,7 +52,7 @@ class LinearCost:
     guess: Floats  # seconds
     doubt: Floats  # how far it may be wrong
     weights: Floats = field(init=False)
-    _each: list[float] = field(init=False)
+    _coefficients: list[float] = field(init=False)
     _known: tuple[Floats, Floats] = field(init=False)  # evidence that lasts
     _recent: tuple[Floats, Floats] = field(init=False)  # evidence that fades
     _num_observed: int = field(init=False, default=0)
@@ -64,10 +64,10 @@ class LinearCost:
 
     def use(self, weights: Floats) -> None:
         self.weights = weights
-        self._each = weights.tolist()  # a round asks dozens of times, and NumPy is slow with a few numbers
+        self._coefficients = weights.tolist()  # asked dozens of times a round, of few numbers: there NumPy is slow
 
     def seconds(self, features: Sequence[float]) -> float:
-        seconds: float = sum(map(mul, self._each, features))
+        seconds: float = sum(map(mul, self._coefficients, features))
         return seconds
 
     def learn(self, features: Floats, seconds: Floats) -> None:

@@ -18,7 +18,7 @@ STAGES: dict[str, Callable[[TrainingPlan], None]] = {
     "routing-prior": stages.routing_prior_stage,
 }
 
-NOT_FURTHER = ("tokenizer", "pretrain")  # of what `--further` keeps
+KEPT = ("tokenizer", "pretrain")  # stages whose work `--further` builds on
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--continuations",
         type=int,
         default=1024,
-        help="of prompts by the verifier, half greedy, that a drafter learns from last (default: %(default)s)",
+        help="prompts that the verifier continues, half greedy, for each drafter to learn from (default: %(default)s)",
     )
     parser.add_argument(
         "--further",
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
     plan = TrainingPlan(**options)
     try:
         for name, stage in STAGES.items():
-            if chosen == name or (chosen == "all" and not (plan.further and name in NOT_FURTHER)):
+            if chosen == name or (chosen == "all" and not (plan.further and name in KEPT)):
                 stage(plan)
     except (CorpusError, StageError) as error:
         print(f"cospec-server train: {error}", file=sys.stderr)

@@ -17,11 +17,11 @@ from cospec.training.optimization import Optimizer, Schedule
 
 @dataclass(frozen=True)
 class DistillRecipe:
-    corpus_steps: int = 200
-    continuation_steps: int = 150
-    minutes: float = 6.0
+    corpus_steps: int
+    continuation_steps: int
+    minutes: float
     learning_rate: float = 2e-3
-    uses: int = 4  # of a batch: what the verifier says of it costs twice what is learnt from it
+    uses: int = 4  # of a batch: what the verifier says of it costs about two steps without
 
 
 def forward_kl(target_logits: Tensor, draft_logits: Tensor) -> Tensor:

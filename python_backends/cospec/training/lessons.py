@@ -13,11 +13,11 @@ HELD = 24  # batches, of 32 MiB each with the bundle's vocabulary
 class Lessons:
     """Each batch is given `uses` times, others in between."""
 
-    def __init__(self, batches: NextBatch, teacher: Logits, uses: int, seed: int = 0) -> None:
+    def __init__(self, batches: NextBatch, teacher: Logits, uses: int) -> None:
         self._batches = batches
         self._teacher = teacher
         self._uses = uses
-        self._order = random.Random(seed)
+        self._order = random.Random(0)
         self._held: list[tuple[Tensor, Tensor, int]] = []  # and how often it will be given yet
 
     def draw(self) -> tuple[Tensor, Tensor]:
