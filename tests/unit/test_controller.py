@@ -46,6 +46,19 @@ def test_a_few_do_not_draft_at_the_cost_of_most() -> None:
     assert not Adaptive().decide(occasion([0.95] * 4 + [0.06] * 28), costs(1e-4)).drafts
 
 
+def test_few_do_not_draft_while_the_prompts_of_many_are_read_whose_first_tokens_wait_for_it() -> None:
+    dear = CostModel()
+    dear.learn(
+        [(work, 2e-3 + 3e-3 * work.steps + 1e-5 * work.tokens) for work in VERIFY_WORKS],
+        [(work, 2e-3 + 4e-4 * work.steps) for work in DRAFT_WORKS],
+    )
+    two, six_prompts = [Outlook(0.85, 12, 60)] * 2, [Outlook(0.85, 0, 64)] * 6
+    alone = Occasion(two, VerifyWork(2, 2, 100), 5, 4)
+    beside = Occasion([*two, *six_prompts], VerifyWork(8, 170, 100), 5, 4)
+    assert Adaptive().decide(alone, dear).drafts
+    assert not Adaptive().decide(beside, dear).drafts
+
+
 def test_what_must_not_draft_does_not() -> None:
     assert not Adaptive().decide(occasion([0.9], deepest=0), COSTLY).drafts
 

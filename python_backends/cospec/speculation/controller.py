@@ -39,7 +39,6 @@ class Outlook:
     behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
     pace: float = 0.0  # tokens per second that were promised; 0: none
     forced: bool = False  # the caller gets drafts of its own depth, whatever is decided
-    decoding: bool = True  # else its prompt is being read
 
     def needed(self, seconds: float) -> float:
         """Tokens that its SLO asks of a round of so many seconds; infinitely few without one."""
@@ -62,14 +61,9 @@ class Occasion:
     probes_drafts: bool = False  # ... what one with drafts is
 
     @property
-    def decoding(self) -> int:
-        """Sequences."""
-        return sum(outlook.decoding for outlook in self.outlooks)
-
-    @property
     def plain(self) -> VerifyWork:
-        """A call without drafts, for those that decode."""
-        rows = max(1, self.decoding)
+        """A call without drafts, once the prompts are read."""
+        rows = len(self.outlooks)
         return VerifyWork(rows, rows, self.verify.longest, self.plain_steps)
 
 
@@ -78,7 +72,7 @@ class Decision:
     depths: tuple[int, ...]  # draft tokens on the longest path, of each sequence; 0: none
     stop_below: float = 0.0  # chance of reaching a draft token below which none is drafted behind it
     price: float = 0.0  # tokens that a second is worth; 0: all that is drafted is verified
-    promised: float = 0.0  # tokens per second of the sequences that decode, before any trust
+    promised: float = 0.0  # tokens per second, before any trust
 
     @property
     def drafts(self) -> bool:
@@ -139,7 +133,6 @@ class _Hopes:
         self.plain = occasion.plain_trust * plain_rate(occasion, costs)
         plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
         self.limit = occasion.seconds if plain_seconds <= occasion.seconds else math.inf  # it is late either way
-        self._decoding = np.asarray([outlook.decoding for outlook in outlooks])
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._unread = np.asarray([outlook.unread for outlook in outlooks])
         chances: Floats = np.asarray([outlook.chance for outlook in outlooks], dtype=np.float64)
@@ -168,18 +161,18 @@ class _Hopes:
         return np.minimum(depth, self._deepest)
 
     def outcome(self, depths: NDArray[np.int64], steps: int) -> tuple[float, float]:
-        """(tokens per second of the sequences that decode, seconds of the whole round); `steps`: of the drafters."""
+        """(tokens per second as if all decoded, seconds of the whole round); `steps`: of the drafters."""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
-        tokens = occasion.decoding + float(self._gains[np.arange(rows), depths].sum())
+        tokens = rows + float(self._gains[np.arange(rows), depths].sum())
         drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
-        alone = replace(occasion.plain, tokens=occasion.decoding + nodes, steps=1)
+        alone = replace(occasion.plain, tokens=rows + nodes, steps=1)
         together = replace(whole, tokens=whole.tokens + nodes)
         return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
 
     def is_fair(self, depths: NDArray[np.int64], rate: float) -> bool:
         """What most of them lose is not made up for by what a few win."""
-        tokens = (1 + self._gains[np.arange(len(depths)), depths])[self._decoding]
+        tokens = 1 + self._gains[np.arange(len(depths)), depths]
         evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
         return bool(rate * evenness >= self.plain)
 
@@ -238,12 +231,13 @@ class _Hopes:
 
 
 def plain_rate(occasion: Occasion, costs: CostModel) -> float:
-    """Tokens per second where nobody drafts, of the sequences that decode.
+    """Tokens per second where nobody drafts.
 
-    A prompt that happens to be read beside them is left out here as where they draft: next round it is gone.
+    Prompts that happen to be read beside are taken to be read already, here as where others draft: next round they are,
+    but the seconds that drafts take are theirs too.
     """
     steps = occasion.plain.steps
-    tokens = sum(min(steps, outlook.remaining) for outlook in occasion.outlooks if outlook.decoding)
+    tokens = sum(min(steps, outlook.remaining) for outlook in occasion.outlooks)
     return tokens / (costs.verify_seconds(occasion.plain) + costs.between_seconds(len(occasion.outlooks)))
 
 

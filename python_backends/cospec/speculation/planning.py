@@ -85,7 +85,6 @@ class Planner:
             behind=sequence.progress_at(now).needed(0.0),
             pace=0.0 if not sequence.num_output_tokens else 1 / sequence.request.slo.tpot,
             forced=mode.forced,
-            decoding=sequence.num_unread == 1,
         )
 
     def deepest(self, sequence: Sequence) -> int:

@@ -154,7 +154,7 @@ class RoundLoop:
             promised if drafted.work else 0.0,
             len(decoding),
             gained,
-            sum(pieces) - len(decoding),
+            sum(pieces) - len(group),
         )
         if served:
             self._record(group, drafted, facts, moments)

@@ -49,10 +49,10 @@ class Facts:
     drafted: DraftWork | None
     drafting: float
     verifying: float
-    promised: float  # tokens per second of the sequences that decoded; 0: none drafted
+    promised: float  # tokens per second, a prompt's row taken for one that decodes; 0: none drafted
     decoding: int  # sequences
     tokens: int  # that these got
-    prompts: int  # tokens that were read for others beside them
+    prompts: int  # tokens that were read beyond one a row
 
 
 class Steering:
@@ -195,10 +195,11 @@ class Steering:
     def _observe_promise(self, facts: Facts) -> None:
         work, between = facts.work, self.costs.between_seconds(facts.work.rows)
         if facts.promised:
-            alone = replace(work, rows=max(1, facts.decoding), tokens=work.tokens - facts.prompts)
+            alone = replace(work, tokens=work.tokens - facts.prompts)
             beside = self.costs.verify_seconds(work) - self.costs.verify_seconds(alone)
             spent = facts.drafting + facts.verifying - beside + between
-            self._drafted.observe(work.rows, facts.promised * max(spent, 0.0), facts.tokens)
+            found = facts.tokens + work.rows - facts.decoding
+            self._drafted.observe(work.rows, facts.promised * max(spent, 0.0), found)
             self._plain.forget(work.rows)
         elif facts.drafted is None:
             slowness = (facts.verifying + between) / (self.costs.verify_seconds(work) + between)
