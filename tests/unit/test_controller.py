@@ -166,6 +166,28 @@ def test_where_a_pace_is_promised_all_draft_alike() -> None:
     assert decision.drafts and len(set(decision.depths)) == 1 and decision.stop_below == 0.0
 
 
+def test_those_who_are_ahead_do_not_hold_up_one_whose_drafts_bring_less() -> None:
+    ahead = [Outlook(0.9, 12, 60, pace=12.0, allowance=1.0)] * 7
+    slow = Outlook(0.5, 12, 60, pace=12.0, allowance=0.035)
+    alike, own = (
+        Adaptive().decide(Occasion([*ahead, each], VerifyWork(8, 8, 100), 5, 4), COSTLY)
+        for each in (replace(slow, allowance=1.0), slow)
+    )
+    assert len(set(alike.depths)) == 1
+    assert sum(own.depths) < sum(alike.depths) and own.depths[-1] > max(own.depths[:-1])
+
+
+def test_nobody_is_held_up_for_a_promise_that_no_round_can_keep() -> None:
+    ahead = [Outlook(0.8, 12, 60, pace=12.0, allowance=1.0)] * 3
+    easy, hopeless = (
+        Adaptive().decide(
+            Occasion([*ahead, Outlook(0.8, 12, 60, pace=12.0, allowance=a)], VerifyWork(4, 4, 100), 5, 4), COSTLY
+        )
+        for a in (1.0, 1e-3)
+    )
+    assert hopeless.drafts and hopeless.depths == easy.depths
+
+
 @pytest.mark.parametrize("pace", [0.0, 10.0])
 def test_no_draft_makes_a_round_late_that_would_be_in_time_without_it(pace: float) -> None:
     free, bound, late = (

@@ -7,7 +7,7 @@ for the maximum of a ratio), where AdaSpec tries one draft length for all after 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -24,8 +24,12 @@ HURRY = 2.0  # times: how the price rises where a round would take too long
 MOST_STOP = 0.9
 LEEWAY = 2  # times the depth that is best on average
 PROBE_DEPTH = 6
+EASE = 1.4  # times as fast as promised: drafts bring a round less than was hoped as often as more
+FINER = 1.3  # times as long: a round, as those with less or more time for drafts are tried
+FLOORS = (0, 1, 2)  # draft tokens of those that need none to be on time
 SURE_ROUNDS = 3.0  # that drafting will go on for: what drafters must read first has to pay within them
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
+TYPICAL_DEPTH = 3  # where no depth is enough
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Outlook:
     unread: int = 0  # tokens that each of its drafters would have to read first
     behind: float = -math.inf  # tokens that it would need at once to be at the pace of its SLO; below 0, it is ahead
     pace: float = 0.0  # tokens per second that were promised; 0: none
+    allowance: float = math.inf  # seconds that each of its tokens to come may take, for them all to be on time
     forced: bool = False  # the caller gets drafts of its own depth, whatever is decided
 
     def needed(self, seconds: float) -> float:
@@ -93,7 +98,7 @@ class Adaptive:
         if occasion.probes_plain:
             return hopes.plainly()
         if any(outlook.pace for outlook in occasion.outlooks):
-            return self._alike(hopes, occasion)
+            return self._on_time(hopes, occasion)
         price, best, best_rate = hopes.plain, None, 0.0
         for _ in range(ITERATIONS):
             depths = hopes.depths_at(price)
@@ -110,18 +115,25 @@ class Adaptive:
             return hopes.on_trial() if occasion.probes_drafts else hopes.plainly()
         return hopes.decision(hopes.limits(best), price, best_rate)
 
-    def _alike(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
-        """The same depth for all: where a pace is promised, it is promised to those too whose drafts bring less."""
-        best, best_rate = hopes.uniform(0), 0.0
-        for depth in range(1, hopes.most + 1):
-            depths = hopes.uniform(depth)
-            rate, seconds = hopes.outcome(depths, depth)
-            if rate <= best_rate or seconds > hopes.limit:
-                break
-            best, best_rate = depths, rate
-        if best_rate * occasion.trust < GAIN * hopes.plain:
+    def _on_time(self, hopes: "_Hopes", occasion: Occasion) -> Decision:
+        """The same depth for all, since a pace is promised to those too whose drafts bring less; where one of them may
+        be late even so, what each needs: those who are ahead shall not hold it up (AdaServe)."""
+        best = hopes.best_alike()
+        if best is None or best.rate * occasion.trust < GAIN * hopes.plain:
             return hopes.plainly()
-        return replace(hopes.decision(best, best_rate * occasion.trust, best_rate), stop_below=0.0)
+        if best.ease < EASE:
+            best = max(best, *hopes.by_need(best.seconds), key=lambda option: (min(option.ease, EASE), option.rate))
+        return replace(hopes.decision(best.depths, best.rate * occasion.trust, best.rate), stop_below=0.0)
+
+
+@dataclass(frozen=True)
+class _Option:
+    """What a round could draft, and what is to be expected of it."""
+
+    depths: NDArray[np.int64]
+    rate: float  # tokens per second, before any trust
+    seconds: float
+    ease: float  # times over that the tightest promise is kept, with what trust there is
 
 
 class _Hopes:
@@ -131,14 +143,17 @@ class _Hopes:
         outlooks = occasion.outlooks
         self._occasion, self._costs = occasion, costs
         self.plain = occasion.plain_trust * plain_rate(occasion, costs)
-        plain_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
-        self.limit = occasion.seconds if plain_seconds <= occasion.seconds else math.inf  # it is late either way
+        self._least_seconds = costs.verify_seconds(occasion.verify) + costs.between_seconds(len(outlooks))
+        self.limit = occasion.seconds if self._least_seconds <= occasion.seconds else math.inf  # it is late either way
         self._deepest = np.asarray([outlook.deepest for outlook in outlooks])
         self._unread = np.asarray([outlook.unread for outlook in outlooks])
         chances: Floats = np.asarray([outlook.chance for outlook in outlooks], dtype=np.float64)
         steps = np.arange(1, max(1, self._deepest.max(initial=0)) + 1)
         reaches: Floats = np.where(steps <= self._deepest[:, None], np.power(chances[:, None], steps), 0.0)
         self._gains = _from_zero(reaches)
+        allowances = np.asarray([outlook.allowance for outlook in outlooks])
+        lost = (1 + self._gains[:, -1]) * allowances < self._least_seconds  # no round is short enough
+        self._allowances = np.where(lost, math.inf, allowances)
         rounds_left = np.asarray([min(max(outlook.remaining / TYPICAL_GAIN, 1.0), SURE_ROUNDS) for outlook in outlooks])
         unread = occasion.drafters_each * self._unread
         self._catching_up = unread * self._read_seconds / rounds_left  # seconds of each round to come
@@ -152,13 +167,35 @@ class _Hopes:
         value = net[np.arange(len(net)), depths].sum()
         return depths if value > price * self._draft_seconds(depths, steps=0) else np.zeros_like(depths)
 
-    @property
-    def most(self) -> int:
-        """The deepest draft of all."""
-        return int(self._deepest.max(initial=0))
-
     def uniform(self, depth: int) -> NDArray[np.int64]:
         return np.minimum(depth, self._deepest)
+
+    def best_alike(self) -> _Option | None:
+        """The best of those that draft as deep for all; None where even a little would be too late."""
+        best: _Option | None = None
+        for depth in range(1, int(self._deepest.max(initial=0)) + 1):
+            option = self._option(self.uniform(depth))
+            if option.seconds > self.limit or (best is not None and option.rate <= best.rate):
+                break
+            best = option
+        return best
+
+    def by_need(self, longest: float) -> Iterator[_Option]:
+        """Rounds of up to `longest` seconds in which each drafts as deep as it must to be on time, and no deeper."""
+        tokens, seconds = 1 + self._gains, self._least_seconds
+        while seconds <= longest:
+            enough = tokens * self._allowances[:, None] * self._occasion.trust >= EASE * seconds
+            needed = np.minimum(np.where(enough.any(axis=1), enough.argmax(axis=1), TYPICAL_DEPTH), self._deepest)
+            for floor in FLOORS:
+                if (depths := np.maximum(needed, self.uniform(floor))).any():
+                    yield self._option(depths)
+            seconds *= FINER
+
+    def _option(self, depths: NDArray[np.int64]) -> _Option:
+        rate, seconds = self.outcome(depths, int(depths.max(initial=0)))
+        tokens = 1 + self._gains[np.arange(len(depths)), depths]
+        ease = float((tokens * self._allowances).min()) / seconds
+        return _Option(depths, rate, seconds, self._occasion.trust * ease)
 
     def outcome(self, depths: NDArray[np.int64], steps: int) -> tuple[float, float]:
         """(tokens per second as if all decoded, seconds of the whole round); `steps`: of the drafters."""

@@ -85,6 +85,7 @@ class Planner:
             behind=sequence.progress_at(now).needed(0.0),
             pace=0.0 if not sequence.num_output_tokens else 1 / sequence.request.slo.tpot,
             forced=mode.forced,
+            allowance=sequence.progress_at(now).allowance(sequence.num_remaining_tokens),
         )
 
     def deepest(self, sequence: Sequence) -> int:

@@ -36,6 +36,13 @@ class Progress:
             return 0.0
         return (self.decoding + round_seconds) / self.slo.tpot - (self.tokens - 1)
 
+    def allowance(self, remaining: int) -> float:
+        """Seconds that each of so many tokens to come may take, for all to be on time; infinite where nothing is
+        promised, or no longer to be kept."""
+        if not self.tokens or math.isinf(self.slo.tpot) or not self.intact:
+            return math.inf
+        return max(0.0, self.slo.tpot * (self.tokens - 1 + remaining) - self.decoding) / max(1, remaining)
+
     @property
     def intact(self) -> bool:
         """Whether every promise can still be kept."""
