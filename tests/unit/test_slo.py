@@ -42,6 +42,14 @@ def test_who_is_behind_needs_more_than_one_token() -> None:
     assert Progress(NO_SLO, 0.1, 1.0, 3).needed(1.0) == 0
 
 
+def test_who_is_behind_has_less_time_a_token_and_who_cannot_be_on_time_any_more_has_no_claim() -> None:
+    slo = Slo(tpot=0.05)
+    behind, ahead, lost = (Progress(slo, 0.1, decoding, tokens=16) for decoding in (0.95, 0.55, 1.2))
+    assert behind.allowance(10) == pytest.approx(0.03) and ahead.allowance(10) == pytest.approx(0.07)
+    assert behind.allowance(1000) < 0.05, "its text may end before its limit"
+    assert lost.allowance(10) == Progress(NO_SLO, 0.1, 0.5, 16).allowance(10) == math.inf
+
+
 def test_slack_is_the_time_until_a_promise_breaks() -> None:
     slo = Slo(ttft=0.5, tpot=0.05)
     assert Progress(slo, waited=0.2, decoding=0, tokens=0).slack(1) == pytest.approx(0.3)

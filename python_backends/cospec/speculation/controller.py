@@ -25,7 +25,7 @@ MOST_STOP = 0.9
 LEEWAY = 2  # times the depth that is best on average
 PROBE_DEPTH = 6
 EASE = 1.4  # times as fast as promised: drafts bring a round less than was hoped as often as more
-FINER = 1.3  # times as long: a round, as those with less or more time for drafts are tried
+LONGER = 1.3  # times: from one length of a round that is tried to the next
 FLOORS = (0, 1, 2)  # draft tokens of those that need none to be on time
 SURE_ROUNDS = 3.0  # that drafting will go on for: what drafters must read first has to pay within them
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
@@ -122,7 +122,8 @@ class Adaptive:
         if best is None or best.rate * occasion.trust < GAIN * hopes.plain:
             return hopes.plainly()
         if best.ease < EASE:
-            best = max(best, *hopes.by_need(best.seconds), key=lambda option: (min(option.ease, EASE), option.rate))
+            options = [best, *hopes.by_need(best.seconds)]
+            best = max(options, key=lambda option: (min(option.ease, EASE), option.rate))
         return replace(hopes.decision(best.depths, best.rate * occasion.trust, best.rate), stop_below=0.0)
 
 
@@ -189,7 +190,7 @@ class _Hopes:
             for floor in FLOORS:
                 if (depths := np.maximum(needed, self.uniform(floor))).any():
                     yield self._option(depths)
-            seconds *= FINER
+            seconds *= LONGER
 
     def _option(self, depths: NDArray[np.int64]) -> _Option:
         rate, seconds = self.outcome(depths, int(depths.max(initial=0)))

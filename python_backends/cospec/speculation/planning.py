@@ -75,17 +75,17 @@ class Planner:
 
     def outlook(self, sequence: Sequence, common_chance: float, now: float) -> Outlook:
         """`common_chance`: acceptance of all sequences; `now`: on the round loop's clock."""
-        mode = sequence.request.speculation
+        mode, progress = sequence.request.speculation, sequence.progress_at(now)
         held = max((length for name, length in sequence.drafter_lengths.items() if name != LOOKUP), default=0)
         return Outlook(
             chance=sequence.acceptance.chance(common_chance),
             deepest=self.deepest(sequence),
             remaining=sequence.num_remaining_tokens,
             unread=max(0, len(sequence.tokens) - held - 1),
-            behind=sequence.progress_at(now).needed(0.0),
+            behind=progress.needed(0.0),
             pace=0.0 if not sequence.num_output_tokens else 1 / sequence.request.slo.tpot,
             forced=mode.forced,
-            allowance=sequence.progress_at(now).allowance(sequence.num_remaining_tokens),
+            allowance=progress.allowance(sequence.num_remaining_tokens),
         )
 
     def deepest(self, sequence: Sequence) -> int:

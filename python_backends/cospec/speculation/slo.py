@@ -19,6 +19,7 @@ class Slo:
 
 NO_SLO = Slo()
 GIVEN_UP = 6.0  # tokens behind its pace
+CATCHING_UP = 32  # tokens within which who is behind is to be on time again: a text may end before its limit
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ class Progress:
         return (self.decoding + round_seconds) / self.slo.tpot - (self.tokens - 1)
 
     def allowance(self, remaining: int) -> float:
-        """Seconds that each of so many tokens to come may take, for all to be on time; infinite where nothing is
-        promised, or no longer to be kept."""
+        """Seconds that each of the next tokens may take, for them to be on time; infinite where nothing is promised, or
+        no longer to be kept. `remaining`: tokens that it may still bring."""
         if not self.tokens or math.isinf(self.slo.tpot) or not self.intact:
             return math.inf
-        return max(0.0, self.slo.tpot * (self.tokens - 1 + remaining) - self.decoding) / max(1, remaining)
+        tokens = max(1, min(remaining, CATCHING_UP))
+        return max(0.0, self.slo.tpot * (self.tokens - 1 + tokens) - self.decoding) / tokens
 
     @property
     def intact(self) -> bool:
