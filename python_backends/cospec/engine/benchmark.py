@@ -1,10 +1,12 @@
-"""How long a step takes here, beside transformers' own eager forward with its KV cache, interleaved.
+"""How long a step takes here, interleaved with transformers' own eager forward with its KV cache, and with reading as
+many bytes as the verifier's weights have: no step of one token can be faster.
 
-python -m cospec.engine.benchmark
+python -m cospec.engine.benchmark --verifier-weights build/verifier_03b
 """
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +17,12 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging
 
-from cospec.config import DEFAULT_REPOSITORY, EngineSettings, ModelSettings, drafter_model, load_settings
+from cospec.config import DEFAULT_REPOSITORY, EngineSettings, ModelSettings, drafter_model, load_settings, with_verifier
 from cospec.engine.blocks import Part, assemble
 from cospec.engine.building import build_model
 from cospec.engine.compiling import compile_missing
 from cospec.engine.language_model import LanguageModel
+from cospec.engine.weights import WeightsError, require_checkpoint
 
 CONTEXT = 128
 Step = Callable[[], object]
@@ -29,22 +32,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cospec.engine.benchmark", description=__doc__)
     parser.add_argument("--json", action="store_true", help="medians in ms as JSON")
     parser.add_argument("--repeats", type=int, default=100)
+    parser.add_argument("--verifier-weights", type=Path, metavar="DIR", help="of another verifier than the bundle's")
     options = parser.parse_args(arguments)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    figures = {name: value * 1e3 for name, value in measure(options.repeats).items()}
+    try:
+        figures = {name: value * 1e3 for name, value in measure(options.repeats, options.verifier_weights).items()}
+    except WeightsError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
     if options.json:
         print(json.dumps(figures))
         return 0
     for name in ("verifier_1_token", "verifier_8_tokens", "drafter_1_token"):
         ours, theirs = figures[name], figures[f"transformers_{name}"]
         print(f"{name:18} {ours:6.2f} ms   transformers {theirs:6.2f} ms   ratio {ours / theirs:.2f}")
+    step, floor = figures["verifier_1_token"], figures["verifier_weights_read"]
+    print(f"{'verifier_1_token':18} {step:6.2f} ms   its weights read {floor:4.2f} ms   ratio {step / floor:.2f}")
     return 0
 
 
-def measure(repeats: int) -> dict[str, float]:
-    """Seconds of each step; the threads are the settings' own, for both sides."""
-    settings = load_settings()
+def measure(repeats: int, verifier: Path | None = None) -> dict[str, float]:
+    """Seconds of each step; the threads are the settings' own, for both sides. Raises `WeightsError`."""
+    settings = with_verifier(load_settings(), verifier)
+    require_checkpoint(settings.weights(DEFAULT_REPOSITORY)["verifier"])
     compile_missing(settings, DEFAULT_REPOSITORY)
     weights = settings.weights(DEFAULT_REPOSITORY)
     drafter = drafter_model(settings.drafters[0])
@@ -63,6 +74,8 @@ def _compare(
     for width in widths:
         name = f"{role}_{width}_token{'s' if width > 1 else ''}"
         steps = {name: _our_step(ours, width), f"transformers_{name}": _their_step(theirs, width, ours.device)}
+        if role == "verifier" and width == 1:
+            steps["verifier_weights_read"] = reading(theirs)
         figures.update(interleaved(steps, repeats, ours.device))
     return figures
 
@@ -91,6 +104,14 @@ def _our_step(model: LanguageModel, width: int) -> Step:
         return tokens
 
     return step
+
+
+def reading(model: torch.nn.Module) -> Step:
+    """Of as many bytes as its weights have, by the threads of a step: what memory gives."""
+    weights = list(model.parameters())
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+    memory = torch.ones(num_bytes // 4, dtype=torch.float32, device=weights[0].device)
+    return lambda: float(memory.sum())
 
 
 def _their_step(model: torch.nn.Module, width: int, device: torch.device) -> Step:
