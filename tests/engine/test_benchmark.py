@@ -7,13 +7,13 @@ import torch
 from cospec.engine.benchmark import Step, interleaved, main, reading
 
 
-def test_what_is_read_is_as_large_as_the_weights_whose_tied_ones_count_once() -> None:
-    small, large = torch.nn.Linear(1000, 1000), torch.nn.Linear(4000, 4000)
-    tied = torch.nn.Sequential(large, torch.nn.Linear(4000, 4000))
-    tied[1].weight = large.weight
-    assert reading(small)() == 1000 * 1001
-    assert reading(tied)() == 4000 * 4002
-    assert reading(small.to(torch.bfloat16))() == 1000 * 1001 / 2
+def test_what_is_read_is_as_large_as_the_matrices_and_as_an_embedding_that_is_one_of_them() -> None:
+    embedding, matrix = torch.nn.Embedding(1000, 400), torch.nn.Linear(400, 1000)
+    model = torch.nn.Sequential(embedding, matrix, torch.nn.Linear(1000, 10))
+    assert reading(model)() == 400 * 1000 + 1000 * 10
+    embedding.weight = matrix.weight
+    assert reading(model)() == 400 * 1000 + 1000 * 10
+    assert reading(model.to(torch.bfloat16))() == (400 * 1000 + 1000 * 10) / 2
 
 
 def test_steps_take_turns_and_the_first_of_each_warm_up() -> None:

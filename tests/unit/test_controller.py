@@ -188,6 +188,15 @@ def test_nobody_is_held_up_for_a_promise_that_no_round_can_keep() -> None:
     assert hopeless.drafts and hopeless.depths == easy.depths
 
 
+def test_who_is_behind_is_not_helped_by_a_round_that_makes_another_late() -> None:
+    slow = Outlook(0.6, 12, 60, pace=12.0, allowance=0.03)
+    ahead = [Outlook(0.9, 12, 60, pace=12.0, allowance=1.0)] * 5
+    group = Occasion([*ahead, slow], VerifyWork(6, 6, 100), 5, 4)
+    longer, shorter = (Adaptive().decide(replace(group, seconds=seconds), COSTLY) for seconds in (0.041, 0.04))
+    assert set(longer.depths) == {2}, "which takes 40.9 ms"
+    assert shorter.drafts and sum(shorter.depths) < 6
+
+
 @pytest.mark.parametrize("pace", [0.0, 10.0])
 def test_no_draft_makes_a_round_late_that_would_be_in_time_without_it(pace: float) -> None:
     free, bound, late = (

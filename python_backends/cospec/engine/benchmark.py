@@ -1,5 +1,5 @@
 """How long a step takes here, interleaved with transformers' own eager forward with its KV cache, and with reading as
-many bytes as the verifier's weights have: no step of one token can be faster.
+many bytes as the verifier's matrices have, which every step has to read.
 
 python -m cospec.engine.benchmark --verifier-weights build/verifier_03b
 """
@@ -107,10 +107,10 @@ def _our_step(model: LanguageModel, width: int) -> Step:
 
 
 def reading(model: torch.nn.Module) -> Step:
-    """Of as many bytes as its weights have, by the threads of a step: what memory gives."""
-    weights = list(model.parameters())
-    num_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
-    memory = torch.ones(num_bytes // 4, dtype=torch.float32, device=weights[0].device)
+    """Of as many bytes as its matrices have, by the threads of a step, which of an embedding alone reads but a row."""
+    matrices = {layer.weight for layer in model.modules() if isinstance(layer, torch.nn.Linear)}
+    num_bytes = sum(matrix.numel() * matrix.element_size() for matrix in matrices)
+    memory = torch.ones(num_bytes // 4, dtype=torch.float32, device=next(model.parameters()).device)
     return lambda: float(memory.sum())
 
 

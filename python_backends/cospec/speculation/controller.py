@@ -29,7 +29,7 @@ LONGER = 1.3  # times: from one length of a round that is tried to the next
 FLOORS = (0, 1, 2)  # draft tokens of those that need none to be on time
 SURE_ROUNDS = 3.0  # that drafting will go on for: what drafters must read first has to pay within them
 TYPICAL_GAIN = 4.0  # tokens of a round that drafts
-TYPICAL_DEPTH = 3  # where no depth is enough
+LATE_DEPTH = 3  # of those that no depth brings on time
 
 
 @dataclass(frozen=True)
@@ -186,31 +186,36 @@ class _Hopes:
         tokens, seconds = 1 + self._gains, self._least_seconds
         while seconds <= longest:
             enough = tokens * self._allowances[:, None] * self._occasion.trust >= EASE * seconds
-            needed = np.minimum(np.where(enough.any(axis=1), enough.argmax(axis=1), TYPICAL_DEPTH), self._deepest)
+            needed = np.minimum(np.where(enough.any(axis=1), enough.argmax(axis=1), LATE_DEPTH), self._deepest)
             for floor in FLOORS:
-                if (depths := np.maximum(needed, self.uniform(floor))).any():
-                    yield self._option(depths)
+                option = self._option(np.maximum(needed, self.uniform(floor)))
+                if option.depths.any() and option.seconds <= self.limit:
+                    yield option
             seconds *= LONGER
 
     def _option(self, depths: NDArray[np.int64]) -> _Option:
         rate, seconds = self.outcome(depths, int(depths.max(initial=0)))
-        tokens = 1 + self._gains[np.arange(len(depths)), depths]
-        ease = float((tokens * self._allowances).min()) / seconds
+        ease = float((self._tokens(depths) * self._allowances).min()) / seconds
         return _Option(depths, rate, seconds, self._occasion.trust * ease)
 
     def outcome(self, depths: NDArray[np.int64], steps: int) -> tuple[float, float]:
         """(tokens per second as if all decoded, seconds of the whole round); `steps`: of the drafters."""
         occasion, costs, rows = self._occasion, self._costs, len(depths)
-        tokens = rows + float(self._gains[np.arange(rows), depths].sum())
+        tokens = float(self._tokens(depths).sum())
         drafting = self._draft_seconds(depths, steps) + float(self._catching_up[depths > 0].sum())
         around, nodes, whole = drafting + costs.between_seconds(rows), int(depths.sum()), occasion.verify
         alone = replace(occasion.plain, tokens=rows + nodes, steps=1)
         together = replace(whole, tokens=whole.tokens + nodes)
         return tokens / (around + costs.verify_seconds(alone)), around + costs.verify_seconds(together)
 
+    def _tokens(self, depths: NDArray[np.int64]) -> Floats:
+        """[sequences]: of the round, the bonus tokens included."""
+        tokens: Floats = 1 + self._gains[np.arange(len(depths)), depths]
+        return tokens
+
     def is_fair(self, depths: NDArray[np.int64], rate: float) -> bool:
         """What most of them lose is not made up for by what a few win."""
-        tokens = 1 + self._gains[np.arange(len(depths)), depths]
+        tokens = self._tokens(depths)
         evenness = np.exp(np.log(tokens).mean()) / tokens.mean()
         return bool(rate * evenness >= self.plain)
 

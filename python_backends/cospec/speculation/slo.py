@@ -19,7 +19,7 @@ class Slo:
 
 NO_SLO = Slo()
 GIVEN_UP = 6.0  # tokens behind its pace
-CATCHING_UP = 32  # tokens within which who is behind is to be on time again: a text may end before its limit
+ON_TIME_WITHIN = 32  # tokens, for who is behind: a text may end before its limit
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Progress:
         no longer to be kept. `remaining`: tokens that it may still bring."""
         if not self.tokens or math.isinf(self.slo.tpot) or not self.intact:
             return math.inf
-        tokens = max(1, min(remaining, CATCHING_UP))
+        tokens = max(1, min(remaining, ON_TIME_WITHIN))
         return max(0.0, self.slo.tpot * (self.tokens - 1 + tokens) - self.decoding) / tokens
 
     @property
