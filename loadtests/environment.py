@@ -43,7 +43,7 @@ def describe_machine() -> dict[str, Any]:
     """This machine and the versions on it, as plain JSON."""
     return {
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(Path("/proc/cpuinfo").read_text(encoding="utf-8")) or platform.processor(),
             "memory_gib": round(_memory_bytes() / 2**30, 1),
             "system": platform.platform(),
             "python": platform.python_version(),
@@ -59,10 +59,17 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} x {names[0]}" if names else platform.processor()
+def processor_name(cpuinfo: str) -> str:
+    """Of Linux's description of every core; empty where it names none.
+
+    With the generation: under a hypervisor every EPYC calls itself "AMD EPYC".
+    """
+    fields = [line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line]
+    cores = [value.strip() for name, value in fields if name.strip() == "model name"]
+    latest = {name.strip(): value.strip() for name, value in fields}
+    family, model = latest.get("cpu family"), latest.get("model")
+    generation = f" (family {family}, model {model})" if family and model else ""
+    return f"{len(cores)} x {cores[0]}{generation}" if cores else ""
 
 
 def _memory_bytes() -> int:

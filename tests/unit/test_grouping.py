@@ -49,6 +49,21 @@ def test_whoever_was_promised_nothing_waits_where_it_would_make_others_late() ->
     assert len(choose_group(in_time, slow, limits())) == 10
 
 
+def test_whoever_was_promised_nothing_waits_until_the_others_are_rounds_ahead() -> None:
+    dear = costs(1e-3, 4e-3, 0.0)  # of these four, a round takes 17 ms
+    near, ahead = (
+        [Candidate(100, 8), Candidate(100, 8), Candidate(100, 8, slack=slack), Candidate(100, 8, slack=1.0)]
+        for slack in (0.05, 0.09)
+    )
+    assert sorted(choose_group(near, dear, limits())) == [2, 3]
+    assert len(choose_group(ahead, dear, limits())) == 4
+
+
+def test_who_costs_the_others_no_time_need_not_wait() -> None:
+    waiting = [Candidate(100, 8), Candidate(100, 8, slack=0.02), Candidate(100, 8, slack=0.02)]
+    assert len(choose_group(waiting, costs(1e-2, 1e-5, 0.0), limits())) == 3
+
+
 def test_a_broken_promise_hurries_nobody() -> None:
     waiting = [Candidate(100, 8), Candidate(100, 8, slack=-0.1), Candidate(100, 8)]
     assert len(choose_group(waiting, costs(), limits())) == 3

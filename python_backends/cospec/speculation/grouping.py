@@ -13,6 +13,8 @@ from dataclasses import dataclass
 Seconds = Callable[[int, int, int], float]  # rows, draft tokens, longest context -> of a round
 
 PATIENCE = 8  # rounds after which even a request without promises goes first
+AHEAD = 4.0  # rounds by which those with promises are to be ahead of them, for those without to take part
+NOTICEABLE = 0.97  # of a round's time, at most, that it takes without them: else nobody gains by their waiting
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,18 @@ def choose_group(waiting: Sequence[Candidate], seconds_of: Seconds, limits: Limi
 
 
 def _keeping_promises(waiting: Sequence[Candidate], first: int, group: list[int], seconds_of: Seconds) -> list[int]:
-    """Without those to whom nothing is promised, where they alone would make the others late."""
-    promised = [index for index in group if _is_promised(waiting[index])]
-    if not promised or len(promised) == len(group):
-        return group
-    alone = sorted({first, *promised})
-    deadline = min(waiting[index].slack for index in promised)
-    together, fewer = (_seconds([waiting[index] for index in chosen], seconds_of) for chosen in (group, alone))
-    return alone if fewer <= deadline < together else group
+    """Without those to whom nothing is promised, where the others are not far ahead of their promises; and without
+    those whose promise is broken, where they alone would make the others late."""
+
+    def seconds(indices: Sequence[int]) -> float:
+        return _seconds([waiting[index] for index in indices], seconds_of)
+
+    deadline = min((waiting[index].slack for index in group if _is_promised(waiting[index])), default=math.inf)
+    hurried = [index for index in group if index == first or not math.isinf(waiting[index].slack)]
+    if deadline < AHEAD * seconds(group) and seconds(hurried) <= NOTICEABLE * seconds(group):
+        group = hurried
+    in_time = [index for index in group if index == first or _is_promised(waiting[index])]
+    return in_time if seconds(in_time) <= deadline < seconds(group) else group
 
 
 def _seconds(group: Sequence[Candidate], seconds_of: Seconds) -> float:

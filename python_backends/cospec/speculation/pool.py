@@ -22,7 +22,7 @@ class RequestPool:
         max_active: int,
         clock: Callable[[], float],
         admission: Admission | None = None,
-        has_room: Callable[[Rows[Sequence]], bool] = lambda sequences: True,
+        has_room: Callable[[Rows[Sequence], Sequence], bool] = lambda ready, candidate: True,
         lead: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """`clock`: seconds; `admission`: at once, unless another policy is given; `has_room`: whether so many can be
@@ -112,7 +112,7 @@ class RequestPool:
 
     def _may_join(self, candidate: Sequence) -> bool:
         patient = self._clock() - candidate.submitted_at < PATIENCE
-        return not self._num_active or not patient or self._has_room([*self._ready, candidate])
+        return not self._num_active or not patient or self._has_room(self._ready, candidate)
 
     def _releases(self) -> bool:
         if not self._waiting:

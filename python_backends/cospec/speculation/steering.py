@@ -95,13 +95,15 @@ class Steering:
             ready[index].passed_over += 1
         return chosen
 
-    def has_room(self, sequences: Rows[Sequence]) -> bool:
-        """Whether so many together keep every pace that was promised and can still be kept, if one alone would."""
-        now, alone = self._clock(), self._pace(1)
-        intact = [each.request.slo.tpot for each in sequences if each.progress_at(now).intact]
+    def has_room(self, ready: Rows[Sequence], candidate: Sequence) -> bool:
+        """Whether `candidate` can join without breaking a pace that was promised and can still be kept, if one alone
+        keeps it. Those to whom nothing was promised give way to one to whom something was."""
+        now, alone, together = self._clock(), self._pace(1), [*ready, candidate]
+        intact = [each.request.slo.tpot for each in together if each.progress_at(now).intact]
         strictest = min((tpot for tpot in intact if alone <= tpot), default=math.inf)
         room = ROOM_WITH_DRAFTS if self._plain_rounds < LATELY else ROOM
-        return self._pace(len(sequences)) <= room * strictest
+        promised = sum(each.request.slo.promises for each in together)
+        return self._pace(promised if candidate.request.slo.promises else len(together)) <= room * strictest
 
     def budgets(self, group: Rows[Sequence], pieces: Rows[int]) -> list[Budget]:
         """`pieces`: tokens of each sequence that the verifier reads before its draft."""
