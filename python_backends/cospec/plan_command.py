@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     serving = parser.add_argument_group("serving")
     serving.add_argument("--speculation", default="auto", help="as in a request (default: %(default)s)")
     serving.add_argument("--acceptance", type=float, default=0.75, metavar="P", help=_ACCEPTANCE)
-    serving.add_argument("--slo-class", default="standard", help="of the settings' slo_classes (%(default)s)")
+    serving.add_argument("--slo-class", default="standard", metavar="CLASSES", help=_CLASSES)
     serving.add_argument("--replicas", type=int, default=1, help="a verifier and its drafters each (%(default)s)")
     serving.add_argument("--attainment", type=float, metavar="SHARE", help="find the fewest replicas that reach it")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="costs, of another machine too (default: our own)")
@@ -51,6 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+_CLASSES = "of the settings' slo_classes: one, or several as in interactive=3,batch=1 (default: %(default)s)"
 _ACCEPTANCE = "chance that a draft token is accepted, all before it being: 1 - 1/(mean acceptance length) (%(default)s)"
 
 
@@ -103,9 +104,9 @@ def _scenario(options: argparse.Namespace) -> Scenario:
         if value is not None and not low <= value <= high:
             raise PlanError(f"--{name} must be from {low} to {high}, got {value}")
     mode = SpeculationMode.parse(options.speculation, settings.drafters, settings.speculation.max_draft_tokens)
-    slo = _slo(settings, options.slo_class)
+    slos = _slos(settings, options.slo_class)
     profile, learnt = _costs(options, settings)
-    return Scenario(settings, profile, slo, mode, options.acceptance, options.seed, learnt)
+    return Scenario(settings, profile, slos, mode, options.acceptance, options.seed, learnt)
 
 
 def _costs(options: argparse.Namespace, settings: Settings) -> tuple[Profile, Learnt | None]:
@@ -118,10 +119,25 @@ def _costs(options: argparse.Namespace, settings: Settings) -> tuple[Profile, Le
     return profile, store.load_learnt()
 
 
-def _slo(settings: Settings, name: str) -> Slo:
-    if name not in settings.slo_classes:
-        raise SettingsError(f"--slo-class must be one of {', '.join(settings.slo_classes)}, got {name!r}")
-    return slo_of(settings.slo_classes[name], name)
+def _slos(settings: Settings, text: str) -> dict[Slo, float]:
+    """Each class's promises, and its share of the requests."""
+    slos: dict[Slo, float] = {}
+    for part in text.split(","):
+        name, _, share = part.partition("=")
+        if name not in settings.slo_classes:
+            raise SettingsError(f"--slo-class must be one of {', '.join(settings.slo_classes)}, got {name!r}")
+        slos[slo_of(settings.slo_classes[name], name)] = _share(name, share or "1")
+    return slos
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 < share < math.inf:
+        raise PlanError(f"--slo-class must give {name} a share above 0, got {text!r}")
+    return share
 
 
 def _arrivals(options: argparse.Namespace, settings: Settings) -> list[Arrival]:
@@ -146,11 +162,13 @@ def _report(options: argparse.Namespace, replicas: int, outcome: Outcome, costs:
     if options.json:
         print(json.dumps({"replicas": replicas, "costs": costs, **asdict(outcome)}))
         return
+    kept = ", ".join(f"{name or 'none'} {share:.1%}" for name, share in outcome.attainment_by_class.items())
     print(
         f"replicas              {replicas}: a verifier and its drafters each; costs as {costs}\n"
         f"requests              {outcome.requests}, {outcome.refused} of them refused\n"
         f"throughput            {outcome.tokens_per_second:.0f} tokens/s over {outcome.seconds:.0f} s\n"
-        f"goodput               {outcome.goodput:.2f} requests/s; {outcome.attainment:.1%} keep their promises\n"
+        f"goodput               {outcome.goodput:.2f} requests/s; {outcome.attainment:.1%} keep their promises "
+        f"({kept})\n"
         f"TTFT                  p50 {outcome.ttft_p50 * 1e3:.0f} ms, p99 {outcome.ttft_p99 * 1e3:.0f} ms\n"
         f"TPOT                  p50 {outcome.tpot_p50 * 1e3:.1f} ms, p99 {outcome.tpot_p99 * 1e3:.1f} ms\n"
         f"acceptance length     {_length(outcome.mean_acceptance_length)}"

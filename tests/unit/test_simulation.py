@@ -13,7 +13,7 @@ from cospec.config import load_settings
 from cospec.engine.profiles import ProfileStore
 from cospec.plan_command import fewest, outcome_of
 from cospec.profile_command import errors_of, held_out
-from cospec.simulation.arrivals import Arrival, TraceError, fitted, poisson, read_trace
+from cospec.simulation.arrivals import Arrival, poisson
 from cospec.simulation.fleet import Outcome, Scenario, simulate
 from cospec.simulation.virtual_time import Stalled, run
 from cospec.speculation.cost_model import CostModel, Learnt
@@ -25,11 +25,14 @@ from test_cost_model import DRAFT_WORKS, VERIFY_WORKS, true_draft, true_verify
 PROFILE = Profile(
     tuple((work, true_verify(work)) for work in VERIFY_WORKS), tuple((work, true_draft(work)) for work in DRAFT_WORKS)
 )
+DEAR = replace(
+    PROFILE, verify=tuple((work, 1e-3 + work.steps * (15e-3 + 0.9e-3 * work.tokens)) for work in VERIFY_WORKS)
+)
 SETTINGS = load_settings()
 
 
 def scenario(mode: str = "auto", acceptance: float = 0.8, slo: Slo = NO_SLO) -> Scenario:
-    return Scenario(SETTINGS, PROFILE, slo, SpeculationMode.parse(mode, SETTINGS.drafters, 16), acceptance)
+    return Scenario(SETTINGS, PROFILE, {slo: 1.0}, SpeculationMode.parse(mode, SETTINGS.drafters, 16), acceptance)
 
 
 def load(rate: float, seconds: float = 10.0) -> list[Arrival]:
@@ -117,16 +120,24 @@ def test_over_all_loads_auto_keeps_more_promises_than_each_baseline(baseline: st
 
 def test_where_the_pace_is_tight_auto_keeps_more_promises_than_a_fixed_length_of_the_right_drafter() -> None:
     """It did no better while all drafted as deep as was best for their sum: those missed whose drafts bring less."""
-    verify = tuple((work, 1e-3 + work.steps * (15e-3 + 0.9e-3 * work.tokens)) for work in VERIFY_WORKS)
-    dear, slo = Profile(verify, PROFILE.draft), Slo(ttft=2.0, tpot=0.025)
+    slo = Slo(ttft=2.0, tpot=0.025)
     kept = {
         mode: sum(
-            simulate(replace(scenario(mode, 0.75, slo), profile=dear), poisson(8, 30, 28, 40, seed), 1).attainment
+            simulate(replace(scenario(mode, 0.75, slo), profile=DEAR), poisson(8, 30, 28, 40, seed), 1).attainment
             for seed in (3, 4, 5)
         )
         for mode in ("auto", "routed:4")
     }
     assert kept["auto"] >= kept["routed:4"] + 0.1
+
+
+def test_who_was_promised_nothing_gives_way_to_promises() -> None:
+    """81% were kept while they took part in every round until it would break a promise at once."""
+    slos = {Slo(ttft=0.8, tpot=0.025, name="promised"): 0.6, NO_SLO: 0.4}
+    mixed = replace(scenario("auto", 0.75), profile=DEAR, slos=slos)
+    loads = [poisson(6, 60, 28, 40, seed) for seed in (3, 4, 5)]
+    kept = [simulate(mixed, arrivals, 1).attainment_by_class["promised"] for arrivals in loads]
+    assert sum(kept) / len(kept) >= 0.86
 
 
 def test_more_replicas_keep_more_promises_and_the_fewest_are_found() -> None:
@@ -145,62 +156,6 @@ def test_a_large_fleet_is_planned_from_a_sample_of_it() -> None:
     assert outcome.tokens_per_second * outcome.seconds == pytest.approx(
         sum(each.output_tokens for each in arrivals), rel=0.3
     )
-
-
-def test_public_traces_are_read_in_their_own_form(tmp_path: Path) -> None:
-    azure, mooncake = tmp_path / "azure.csv", tmp_path / "mooncake.jsonl"
-    azure.write_text(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
-        "2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.0319600,110,27\n"
-    )
-    mooncake.write_text(
-        '{"timestamp": 0, "input_length": 5, "output_length": 6}\n'
-        '{"timestamp": 3000.0, "input_length": 7, "output_length": 8}\n'
-    )
-    later, own = tmp_path / "azure_2024.csv", tmp_path / "own.jsonl"
-    later.write_text(
-        "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00+00:00,1,2\n2024-05-10 00:00:00.250000+00:00,3,4\n"
-    )
-    own.write_text("".join(f'{{"arrival_s": {at}, "prompt_tokens": 1, "output_tokens": 2}}\n' for at in (1, 3)))
-    assert [each.at for each in read_trace(later)] == pytest.approx([0.0, 0.25])
-    assert [each.at for each in read_trace(own)] == [0.0, 2.0]
-
-    assert [each.prompt_tokens for each in read_trace(azure)] == [4808, 110]
-    assert read_trace(azure)[1].at == pytest.approx(0.052, abs=1e-4)
-    assert read_trace(mooncake) == [Arrival(0.0, 5, 6), Arrival(3.0, 7, 8)]
-    cut = fitted(read_trace(azure), speed=2.0, share=1.0, room=1024, seed=0)
-    assert cut[0] == Arrival(0.0, 1014, 10) and cut[1].at == pytest.approx(0.026, abs=1e-4)
-
-
-def test_only_what_does_not_fit_is_cut() -> None:
-    lengths = [(300, 700), (300, 900), (4000, 400)]
-    fits, long, longer = fitted([Arrival(0.0, *each) for each in lengths], 1.0, 1.0, room=1024, seed=0)
-    assert (fits.prompt_tokens, fits.output_tokens) == (300, 700)
-    assert (long.prompt_tokens, long.output_tokens) == (300, 724)
-    assert (longer.prompt_tokens, longer.output_tokens) == (768, 256)
-
-
-def test_a_line_that_is_no_object_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "trace.jsonl"
-    path.write_text("5\n")
-    with pytest.raises(TraceError, match="arrival 1 is no JSON object: 5"):
-        read_trace(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "mentioned"),
-    [
-        ("TIMESTAMP,ContextTokens\n1,2\n", "has no column GeneratedTokens or output_length or output_tokens"),
-        ("arrival_s,prompt_tokens,output_tokens\n2.5,1,1\n1.5,1,1\n", "arrival 2 comes before the one above it"),
-        ("arrival_s,prompt_tokens,output_tokens\nsoon,1,1\n", "arrival 1 has no usable time"),
-        ("arrival_s,prompt_tokens,output_tokens\n", "holds no arrival"),
-    ],
-)
-def test_a_trace_that_cannot_be_used_is_named_with_its_fault(tmp_path: Path, text: str, mentioned: str) -> None:
-    path = tmp_path / "trace.csv"
-    path.write_text(text)
-    with pytest.raises(TraceError, match=mentioned):
-        read_trace(path)
 
 
 def test_a_plan_is_printed_from_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +180,16 @@ def test_a_plan_goes_by_what_was_learnt_while_serving(tmp_path: Path, capsys: py
     assert learnt["costs"] == "learnt" and learnt["tpot_p50"] > 1.8 * profiled["tpot_p50"]
 
 
+def test_a_plan_of_several_classes_tells_how_each_fares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ProfileStore(tmp_path / "profile.json").save(PROFILE)
+    arguments = ["plan", "--profile", str(tmp_path / "profile.json"), "--slo-class", "interactive=3,batch=1"]
+    assert main([*arguments, "--json"]) == 0
+    kept = json.loads(capsys.readouterr().out)["attainment_by_class"]
+    assert kept.keys() == {"interactive", "batch"} and kept["batch"] == 1.0
+    assert main(arguments) == 0
+    assert "keep their promises (batch 100.0%, interactive " in capsys.readouterr().out
+
+
 def twice_as_slow() -> Learnt:
     costs = CostModel()
     costs.learn(PROFILE.verify, PROFILE.draft)
@@ -237,6 +202,7 @@ def twice_as_slow() -> Learnt:
         (["--acceptance", "1.5"], "--acceptance must be from 0.01 to 0.99, got 1.5"),
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--rate", "-1"], "--rate must be above 0, got -1.0"),
+        (["--slo-class", "batch=none"], "--slo-class must give batch a share above 0, got 'none'"),
         (["--slo-class", "gold"], "--slo-class must be one of interactive, standard, batch, got 'gold'"),
         (["--trace", "/nowhere.csv"], "/nowhere.csv: cannot be read as a trace"),
         (["--profile", "/nowhere.json"], "/nowhere.json holds no cost profile"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,7 @@ VARIETY = 12.0  # of requests' mean chances: a Beta distribution's total
 class Scenario:
     settings: Settings
     profile: Profile
-    slo: Slo
+    slos: Mapping[Slo, float]  # what is promised, and to how large a share of the requests
     mode: SpeculationMode
     acceptance: float  # mean chance that a draft token is accepted, all before it being
     seed: int = 0
@@ -44,6 +45,7 @@ class Outcome:
     seconds: float
     tokens_per_second: float
     attainment: float  # share of all requests that kept every promise
+    attainment_by_class: Mapping[str, float]
     goodput: float  # requests a second that did
     ttft_p50: float
     ttft_p99: float
@@ -61,22 +63,29 @@ async def _simulate(scenario: Scenario, arrivals: Rows[Arrival], replicas: int, 
     random = np.random.default_rng(scenario.seed)
     mean = scenario.acceptance
     chances = dict(enumerate(random.beta(VARIETY * mean, VARIETY * (1 - mean), len(arrivals)).tolist()))
+    slos = _promised(scenario.slos, len(arrivals), random)
     loops = [_replica(scenario, World(chances, scenario.seed)) for _ in range(replicas)]
     serving = [asyncio.create_task(loop.run()) for loop in loops]
     clock = asyncio.get_running_loop().time
     waiting: list[asyncio.Task[Sequence]] = []
     refused = 0
-    for number, arrival in enumerate(tqdm(arrivals, desc="simulating", unit="request", disable=not progress)):
+    shown = tqdm(arrivals, desc="simulating", unit="request", disable=not progress)
+    for number, (arrival, slo) in enumerate(zip(shown, slos, strict=True)):
         await asyncio.sleep(max(0.0, arrival.at - clock()))
         loop = min(loops, key=lambda each: len(each.pool))
         if loop.pool.is_full:
             refused += 1
             continue
-        waiting.append(asyncio.create_task(_served(loop, number, _request(scenario, number, arrival))))
+        waiting.append(asyncio.create_task(_served(loop, number, _request(scenario, number, arrival, slo))))
     served = [await task for task in waiting]
     for task in serving:
         task.cancel()
     return _outcome(served, refused, clock())
+
+
+def _promised(slos: Mapping[Slo, float], count: int, random: np.random.Generator) -> list[Slo]:
+    kinds, shares = list(slos), np.asarray(list(slos.values()), dtype=np.float64)
+    return [kinds[kind] for kind in random.choice(len(kinds), count, p=shares / shares.sum())]
 
 
 def _replica(scenario: Scenario, world: World) -> RoundLoop:
@@ -117,14 +126,14 @@ class _Known:
         return [{name: float(name == each) for name in self._drafters} for each in best]
 
 
-def _request(scenario: Scenario, number: int, arrival: Arrival) -> GenerationRequest:
+def _request(scenario: Scenario, number: int, arrival: Arrival, slo: Slo) -> GenerationRequest:
     return GenerationRequest(
         (number,) * arrival.prompt_tokens,
         arrival.output_tokens,
         SamplingParameters(),
         scenario.mode,
         ignore_eos=True,
-        slo=scenario.slo,
+        slo=slo,
     )
 
 
@@ -138,7 +147,7 @@ async def _served(loop: RoundLoop, number: int, request: GenerationRequest) -> S
 
 def _outcome(served: Rows[Sequence], refused: int, seconds: float) -> Outcome:
     requests = len(served) + refused
-    kept = sum(all(sequence.statistics.slo_met.values()) for sequence in served)
+    kept = sum(map(_kept_all, served))
     ttft = [
         sequence.first_token_at - sequence.submitted_at for sequence in served if sequence.first_token_at is not None
     ]
@@ -151,6 +160,7 @@ def _outcome(served: Rows[Sequence], refused: int, seconds: float) -> Outcome:
         seconds=seconds,
         tokens_per_second=sum(sequence.num_output_tokens for sequence in served) / max(seconds, 1e-9),
         attainment=kept / max(1, requests),
+        attainment_by_class=_attainment_by_class(served),
         goodput=kept / max(seconds, 1e-9),
         ttft_p50=_percentile(ttft, 50),
         ttft_p99=_percentile(ttft, 99),
@@ -158,6 +168,18 @@ def _outcome(served: Rows[Sequence], refused: int, seconds: float) -> Outcome:
         tpot_p99=_percentile(tpot, 99),
         mean_acceptance_length=1 + sum(each.num_accepted_tokens for each in counted) / drafted if drafted else None,
     )
+
+
+def _attainment_by_class(served: Rows[Sequence]) -> dict[str, float]:
+    """Of the requests that were not refused."""
+    kept: dict[str, list[bool]] = {}
+    for sequence in served:
+        kept.setdefault(sequence.request.slo.name, []).append(_kept_all(sequence))
+    return {name: sum(each) / len(each) for name, each in sorted(kept.items())}
+
+
+def _kept_all(sequence: Sequence) -> bool:
+    return all(sequence.statistics.slo_met.values())
 
 
 def _tpot(sequence: Sequence) -> float:

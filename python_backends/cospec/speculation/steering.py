@@ -236,7 +236,8 @@ class Steering:
         return 1 / (1 - sequence.acceptance.chance(self._common.chance))
 
     def _round_seconds(self, rows: int, tokens: int, longest: int) -> float:
-        verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest))
+        steps = 1 if tokens else self._settings.serving.plain_tokens_per_call
+        verifying = self.costs.verify_seconds(VerifyWork(rows, rows + tokens, longest, steps))
         if not tokens:
             return verifying
         drafters = min(rows, self._num_drafters)
