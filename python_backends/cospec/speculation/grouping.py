@@ -55,15 +55,19 @@ def _keeping_promises(waiting: Sequence[Candidate], first: int, group: list[int]
     """Without those to whom nothing is promised, where the others are not far ahead of their promises; and without
     those whose promise is broken, where they alone would make the others late."""
 
+    deadline = min((waiting[index].slack for index in group if _is_promised(waiting[index])), default=math.inf)
+    if math.isinf(deadline):
+        return group
+
     def seconds(indices: Sequence[int]) -> float:
         return _seconds([waiting[index] for index in indices], seconds_of)
 
-    deadline = min((waiting[index].slack for index in group if _is_promised(waiting[index])), default=math.inf)
+    together = seconds(group)
     hurried = [index for index in group if index == first or not math.isinf(waiting[index].slack)]
-    if deadline < AHEAD * seconds(group) and seconds(hurried) <= NOTICEABLE * seconds(group):
-        group = hurried
+    if deadline < AHEAD * together and (alone := seconds(hurried)) <= NOTICEABLE * together:
+        group, together = hurried, alone
     in_time = [index for index in group if index == first or _is_promised(waiting[index])]
-    return in_time if seconds(in_time) <= deadline < seconds(group) else group
+    return in_time if deadline < together and seconds(in_time) <= deadline else group
 
 
 def _seconds(group: Sequence[Candidate], seconds_of: Seconds) -> float:

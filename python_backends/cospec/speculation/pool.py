@@ -25,8 +25,9 @@ class RequestPool:
         has_room: Callable[[Rows[Sequence], Sequence], bool] = lambda ready, candidate: True,
         lead: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`clock`: seconds; `admission`: at once, unless another policy is given; `has_room`: whether so many can be
-        served together without a promise being broken; `lead`: seconds from a session to the first token."""
+        """`clock`: seconds; `admission`: at once, unless another policy is given; `has_room`: whether one that
+        waits can join those that are ready without a promise being broken; `lead`: seconds from a session to the first
+        token."""
         self._clock = clock
         self._admission = admission or AtOnce()
         self._has_room = has_room
