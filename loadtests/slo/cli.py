@@ -112,10 +112,12 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         "--fixed", type=int, nargs="*", default=list(defaults.fixed), metavar="K", help="draft lengths (default: 2 4 8)"
     )
     parser.add_argument(
-        "--single",
-        default=defaults.single,
-        metavar="DRAFTER",
-        help="also with this one drafter for every prompt (default: only with each prompt's own)",
+        "--by",
+        nargs="+",
+        default=list(defaults.by),
+        metavar="WHO",
+        help="who drafts these: routed (whom the server finds), own (each prompt's own drafter, which the server is "
+        "told), or a drafter's name, for every prompt (default: routed)",
     )
 
 
@@ -164,8 +166,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    names = ("target", "start", "precision", "attempts", "single")
-    how = SweepPlan(fixed=tuple(options.fixed), **{name: getattr(options, name) for name in names})
+    names = ("target", "start", "precision", "attempts")
+    lengths, who = tuple(options.fixed), tuple(options.by)
+    how = SweepPlan(fixed=lengths, by=who, **{name: getattr(options, name) for name in names})
     return sweep(plan_of(options), how, _choice(options), new_folder(options.output, "sweep"), _workers(options))
 
 

@@ -16,6 +16,7 @@ from loadtests.slo.verdict import INVALID
 
 OFF, AUTO = Mode("off", "off"), Mode("auto", "auto")
 HIGHEST_RATE, LOWEST_RATE = 2000.0, 0.05
+ROUTED, OWN = "routed", "own"
 COLUMNS = ("offered_rps", "attainment", "goodput_rps", "throughput_tps", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms")
 
 
@@ -28,14 +29,21 @@ class SweepPlan:
     precision: float = 0.1
     attempts: int = 3
     fixed: tuple[int, ...] = (2, 4, 8)
-    single: str = ""  # a drafter, to draft the fixed lengths for every prompt as well
+    by: tuple[str, ...] = (ROUTED,)  # who drafts the fixed lengths: `ROUTED`, `OWN`, or a drafter for every prompt
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """Each prompt's own drafter drafts the fixed lengths, as if routing never erred."""
-        own = [Mode(f"fixed k={k}", f"fixed:{{domain}}:{k}") for k in self.fixed]
-        alone = [Mode(f"{self.single} k={k}", f"fixed:{self.single}:{k}") for k in self.fixed if self.single]
-        return (OFF, *alone, *own, AUTO)
+        return (OFF, *(Mode(f"{_label(who)} k={k}", _speculation(who, k)) for who in self.by for k in self.fixed), AUTO)
+
+
+def _label(who: str) -> str:
+    return "fixed" if who == ROUTED else who
+
+
+def _speculation(who: str, length: int) -> str:
+    """As requests ask for it. `ROUTED`: by the drafter that the server finds, as it does for `auto`; `OWN`: by that of
+    each prompt's domain, which the server is told."""
+    return f"routed:{length}" if who == ROUTED else f"fixed:{'{domain}' if who == OWN else who}:{length}"
 
 
 @dataclass(frozen=True)
@@ -101,27 +109,31 @@ def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[s
 
 
 def knee_ratios(rates: dict[str, float]) -> dict[str, float]:
-    """auto's knee over off's, and over those of the best fixed lengths, of one drafter and of each prompt's own."""
-    single, fixed = _best_of(rates, own=False), _best_of(rates, own=True)
-    below = {"off": "off", "the best of one drafter": single, "the best fixed length": fixed}
-    known = {f"auto over {words}": rates[name] for words, name in below.items() if name in rates}
-    return {name: round(rates["auto"] / rate, 3) for name, rate in known.items() if rate and "auto" in rates}
+    """auto's knee over off's, and over those of the best lengths, whoever drafts them."""
+    below = {name: "off" if name == "off" else f"the best {name.partition(' ')[0]} length" for name in _bests(rates)}
+    return {
+        f"auto over {words}": round(rates["auto"] / rates[name], 3)
+        for name, words in below.items()
+        if name != "auto" and rates[name] and "auto" in rates
+    }
 
 
 def headline(rates: dict[str, float]) -> str:
     """The sweep in a line."""
-    names = ("off", _best_of(rates, own=False), _best_of(rates, own=True), "auto")
-    words = ", ".join(f"{name} {rates[name]:.2f}" for name in names if name in rates)
+    words = ", ".join(f"{name} {rates[name]:.2f}" for name in _bests(rates))
     compared = ", ".join(
         f"{ratio:.2f}x {name.removeprefix('auto over ')}" for name, ratio in knee_ratios(rates).items()
     )
     return f"KNEE  requests/s: {words}" + (f"; auto is {compared}" if compared else "")
 
 
-def _best_of(rates: dict[str, float], own: bool) -> str:
-    """The fixed length with the highest knee; `own`: by each prompt's own drafter, else by one for all."""
-    lengths = [name for name in rates if " k=" in name and name.startswith("fixed") == own]
-    return max(lengths, key=lambda name: rates[name], default="")
+def _bests(rates: dict[str, float]) -> list[str]:
+    """Of the modes that differ in nothing but the draft's length, the one with the highest knee."""
+    bests: dict[str, str] = {}
+    for name in rates:
+        kind = name.partition(" k=")[0]
+        bests[kind] = max(name, bests.get(kind, name), key=rates.__getitem__)
+    return list(bests.values())
 
 
 def _trial(mode: Mode, rate: float, attempt: int, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
@@ -163,5 +175,7 @@ def _check(plan: Plan, how: SweepPlan) -> None:
         raise BadInput(f"--precision must be from 0.01 to 1, got {how.precision:g}")
     if not 1 <= how.attempts <= 10:
         raise BadInput(f"--attempts must be from 1 to 10, got {how.attempts}")
+    if len(set(how.by)) != len(how.by) or not set(how.by).isdisjoint({"off", "auto", "fixed", ""}):
+        raise BadInput(f"--by must be routed, own or drafters, each once, got {' '.join(how.by)!r}")
     if not LOWEST_RATE <= how.start <= HIGHEST_RATE:
         raise BadInput(f"--start must be from {LOWEST_RATE:g} to {HIGHEST_RATE:g}, got {how.start:g}")

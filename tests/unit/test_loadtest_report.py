@@ -143,17 +143,19 @@ def test_the_headline_takes_the_best_fixed_length() -> None:
     )
 
 
-def test_one_drafter_for_all_prompts_is_compared_beside_each_prompts_own() -> None:
-    how = SweepPlan(fixed=(2, 4), single="chat")
-    assert [mode.name for mode in how.modes] == ["off", "chat k=2", "chat k=4", "fixed k=2", "fixed k=4", "auto"]
-    assert how.modes[1].speculation == "fixed:chat:2" and how.modes[3].speculation == "fixed:{domain}:2"
-    rates = {"off": 10.0, "chat k=2": 6.0, "chat k=4": 5.0, "fixed k=2": 8.0, "fixed k=4": 12.0, "auto": 15.0}
+def test_fixed_lengths_are_compared_by_who_drafts_them() -> None:
+    how = SweepPlan(fixed=(2, 4), by=("routed", "own", "chat"))
+    names = ["off", "fixed k=2", "fixed k=4", "own k=2", "own k=4", "chat k=2", "chat k=4", "auto"]
+    assert [mode.name for mode in how.modes] == names
+    assert [mode.speculation for mode in how.modes[1::2]] == ["routed:2", "fixed:{domain}:2", "fixed:chat:2", "auto"]
+    rates = dict(zip(names, (10.0, 8.0, 12.0, 15.0, 7.5, 6.0, 5.0, 15.0), strict=True))
     assert knee_ratios(rates) == {
         "auto over off": 1.5,
-        "auto over the best of one drafter": 2.5,
         "auto over the best fixed length": 1.25,
+        "auto over the best own length": 1.0,
+        "auto over the best chat length": 2.5,
     }
-    assert "chat k=2 6.00, fixed k=4 12.00" in headline(rates)
+    assert "off 10.00, fixed k=4 12.00, own k=2 15.00, chat k=2 6.00, auto 15.00" in headline(rates)
 
 
 def test_axes_are_round_and_hold_their_values() -> None:

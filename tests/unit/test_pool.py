@@ -55,6 +55,24 @@ def test_a_promise_that_is_broken_already_lets_others_be_kept() -> None:
     assert order([broken, kept], now=1.0) == [2, 1]
 
 
+def test_who_was_promised_something_does_not_wait_for_the_room_of_those_who_were_not() -> None:
+    clock = Clock()
+    pool = RequestPool(100, 100, clock, has_room=lambda ready, candidate: candidate.request.slo.promises)
+    for sequence in [waiting(1, 0.0), *(waiting(number, 0.0, Slo(ttft=0.5)) for number in (2, 3)), waiting(4, 0.0)]:
+        pool.add(sequence)
+    clock.now = 1.0  # too late for the promises: they are due behind the others
+    group = asyncio.run(pool.take_group(lambda ready: list(range(len(ready)))))
+    assert [sequence.session_id for sequence in group] == [1, 2, 3] and pool.num_waiting == 1
+
+
+def test_who_was_promised_something_and_has_no_room_is_not_overtaken() -> None:
+    pool = RequestPool(100, 100, Clock(), has_room=lambda ready, candidate: not candidate.request.slo.promises)
+    for sequence in [waiting(1, 0.0), *(waiting(number, 0.0, Slo(ttft=0.5)) for number in (2, 3))]:
+        pool.add(sequence)
+    group = asyncio.run(pool.take_group(lambda ready: list(range(len(ready)))))
+    assert [sequence.session_id for sequence in group] == [2] and pool.num_waiting == 2  # one alone always has room
+
+
 def test_nobody_waits_for_ever() -> None:
     broken, late = waiting(1, 0.0, Slo(ttft=0.5)), 2 * PATIENCE
     assert order([waiting(2, late, Slo(ttft=1.0)), broken], now=late) == [1, 2]

@@ -100,16 +100,26 @@ class RequestPool:
         return taken
 
     def _admit(self) -> bool:
-        """Whether anything is ready."""
-        released = self._releases()
-        while released and self._waiting and self._num_active < self._max_active:
-            candidate = min(self._waiting, key=self._due)
-            if not self._may_join(candidate):
+        """Whether anything is ready. Who finds no room holds up all behind it; to whom nothing was promised, only its
+        like."""
+        released, only_promised = self._releases(), False
+        for candidate in sorted(self._waiting, key=self._due) if released else ():
+            if self._num_active >= self._max_active:
                 break
-            self._waiting.remove(candidate)
-            self._ready.append(candidate)
-            self._num_active += 1
+            if only_promised and not candidate.request.slo.promises:
+                continue
+            if self._may_join(candidate):
+                self._join(candidate)
+            elif candidate.request.slo.promises:
+                break
+            else:
+                only_promised = True
         return bool(self._ready)
+
+    def _join(self, candidate: Sequence) -> None:
+        self._waiting.remove(candidate)
+        self._ready.append(candidate)
+        self._num_active += 1
 
     def _may_join(self, candidate: Sequence) -> bool:
         patient = self._clock() - candidate.submitted_at < PATIENCE
