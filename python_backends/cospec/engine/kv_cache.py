@@ -21,8 +21,9 @@ class KVCache:
         self.num_slots = num_slots
         self.max_length = max_length
         model, device = weights.architecture, weights.device
-        shape = (num_slots, max_length + 1, 2 * model.kv_heads, model.head_dim)
-        self.layers = [torch.zeros(shape, dtype=weights.dtype, device=device) for _ in range(model.num_layers)]
+        shape = (model.num_layers, num_slots, max_length + 1, 2 * model.kv_heads, model.head_dim)
+        self._entries = torch.zeros(shape, dtype=weights.dtype, device=device)
+        self.layers = list(self._entries.unbind())
         self._columns = torch.arange(max_length, device=device)
         self._bucket = LENGTH_BUCKET if device.type == "cuda" else 1
 
@@ -35,5 +36,4 @@ class KVCache:
         if not moves:
             return
         slots, sources, targets = torch.tensor(moves, device=self._columns.device).unbind(1)
-        for layer in self.layers:
-            layer[slots, targets] = layer[slots, sources]
+        self._entries[:, slots, targets] = self._entries[:, slots, sources]
