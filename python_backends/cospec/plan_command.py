@@ -126,7 +126,10 @@ def _slos(settings: Settings, text: str) -> dict[Slo, float]:
         name, _, share = part.partition("=")
         if name not in settings.slo_classes:
             raise SettingsError(f"--slo-class must be one of {', '.join(settings.slo_classes)}, got {name!r}")
-        slos[slo_of(settings.slo_classes[name], name)] = _share(name, share or "1")
+        slo = slo_of(settings.slo_classes[name], name)
+        if slo in slos:
+            raise PlanError(f"--slo-class must name each class once, got {text!r}")
+        slos[slo] = _share(name, share or "1")
     return slos
 
 

@@ -203,6 +203,7 @@ def twice_as_slow() -> Learnt:
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--rate", "-1"], "--rate must be above 0, got -1.0"),
         (["--slo-class", "batch=none"], "--slo-class must give batch a share above 0, got 'none'"),
+        (["--slo-class", "batch=1,batch=2"], "--slo-class must name each class once, got 'batch=1,batch=2'"),
         (["--slo-class", "gold"], "--slo-class must be one of interactive, standard, batch, got 'gold'"),
         (["--trace", "/nowhere.csv"], "/nowhere.csv: cannot be read as a trace"),
         (["--profile", "/nowhere.json"], "/nowhere.json holds no cost profile"),

@@ -104,13 +104,14 @@ class RequestPool:
         like."""
         released, only_promised = self._releases(), False
         for candidate in sorted(self._waiting, key=self._due) if released else ():
+            promised = candidate.request.slo.promises
             if self._num_active >= self._max_active:
                 break
-            if only_promised and not candidate.request.slo.promises:
+            if only_promised and not promised:
                 continue
             if self._may_join(candidate):
                 self._join(candidate)
-            elif candidate.request.slo.promises:
+            elif promised:
                 break
             else:
                 only_promised = True
