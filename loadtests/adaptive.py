@@ -98,6 +98,7 @@ def measure_pair(
         "name": pair.name,
         "num_parameters": num_parameters(pair.verifier),
         "max_tokens": plan.max_tokens,
+        "replay_tokens": plan.replay_tokens,
         "promises_ms": {"ttft": plan.ttft * 1e3, "tpot": plan.tpot * 1e3},
     }
     with tempfile.TemporaryDirectory() as name, servers_of(pair, {}, {ALONE: {}}, Path(name)) as servers:
@@ -189,7 +190,7 @@ def replays(server: Server, plan: PairPlan, pair: Pair, fixed: Mode, order: rand
     prompts, rows = prompts_of(MIXED, 50), []
     turns = in_turns((OFF, fixed, AUTO), plan.rates, order)
     for mode, rate in tqdm(turns, desc=f"{pair.name}: replays", unit="replay"):
-        dues = bursts(rate, plan.replay_seconds, prompts, plan.max_tokens, seed=round(rate * 10))
+        dues = bursts(rate, plan.replay_seconds, prompts, plan.replay_tokens, seed=round(rate * 10))
         answers, seconds = replay(server.client, mode, dues, plan.ttft, plan.tpot)
         found = summarize(answers, seconds, plan.ttft, plan.tpot)
         measured = {name: value for name, value in asdict(found).items() if name != "texts"}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from loadtests.bench_plan import Mode
+from loadtests.workload import TYPICAL_ANSWER
 
 PARTS = ("sweep", "replay")
 OFF, AUTO = Mode("off", "off"), Mode("ours", "auto")
@@ -18,12 +19,14 @@ CONTENDERS = (OFF, *FIXED, *RULES, AUTO)
 
 @dataclass(frozen=True)
 class PairPlan:
-    """`prompts`: concurrency -> of a cell. `rates`: requests a second, of the replays; times in seconds."""
+    """`max_tokens`: of an answer, on average; `prompts`: concurrency -> of a cell. `rates`: requests a second, of the
+    replays, whose answers have `replay_tokens` on average; times in seconds."""
 
     repeats: int
     max_tokens: int
     prompts: Mapping[int, int]
     rates: tuple[float, ...]
+    replay_tokens: int
     replay_seconds: float
     ttft: float  # promises to every request of a replay
     tpot: float
@@ -43,15 +46,16 @@ class AdaptivePlan:
         return AdaptivePlan(*(replace(plan, repeats=repeats) for plan in (self.bundle, self.costly)))
 
 
+CELLS = {1: 10, 2: 12, 4: 16, 8: 24, 16: 32, 32: 64, 64: 128}
 FULL = AdaptivePlan(
     bundle=PairPlan(
-        3, 48, {1: 10, 2: 12, 4: 16, 8: 24, 16: 32, 32: 64, 64: 128}, (8, 16, 24, 32), 20, ttft=0.5, tpot=0.03
+        3, TYPICAL_ANSWER, CELLS, (8, 16, 24, 32), replay_tokens=48, replay_seconds=20, ttft=0.5, tpot=0.03
     ),
     costly=PairPlan(
-        2, 32, {1: 10, 2: 12, 4: 16, 8: 32, 16: 64, 32: 64, 64: 128}, (2, 4, 6, 8, 10), 30, ttft=1.0, tpot=0.08
+        2, TYPICAL_ANSWER, CELLS, (2, 4, 6, 8, 10), replay_tokens=32, replay_seconds=30, ttft=1.0, tpot=0.08
     ),
 )
 QUICK = AdaptivePlan(
-    bundle=PairPlan(1, 32, {1: 5, 8: 8, 32: 32}, (16,), 8, ttft=0.5, tpot=0.03),
-    costly=PairPlan(1, 24, {1: 5, 8: 8, 32: 32}, (3,), 12, ttft=1.0, tpot=0.08),
+    bundle=PairPlan(1, 32, {1: 5, 8: 8, 32: 32}, (16,), 32, 8, ttft=0.5, tpot=0.03),
+    costly=PairPlan(1, 24, {1: 5, 8: 8, 32: 32}, (3,), 24, 12, ttft=1.0, tpot=0.08),
 )

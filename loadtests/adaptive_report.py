@@ -127,7 +127,8 @@ def as_markdown(result: Result) -> str:
 def _pair(pair: Result) -> list[str]:
     millions, promises = pair["num_parameters"] / 1e6, pair["promises_ms"]
     return [
-        f"**{pair['name']}**: verifier of {millions:.0f}M parameters; "
+        f"**{pair['name']}**: verifier of {millions:.0f}M parameters; answers of {pair['max_tokens']} tokens "
+        f"on average, in replays of {pair['replay_tokens']}; "
         f"replays promise a TTFT of {promises['ttft']:g} ms and a TPOT of {promises['tpot']:g} ms",
         table(["figure", "value", "goal"], [[each.name, f"{each.value:.2f}", each.goal] for each in ratios(pair)]),
         _sweep_table(pair),

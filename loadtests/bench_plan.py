@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cospec_client import Client, Generation
 
 from loadtests.metrics import Sample, Summary, summarize
-from loadtests.workload import Prompt, take
+from loadtests.workload import TYPICAL_ANSWER, Prompt, take
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Plan:
         return take(available, concurrency * self.requests_per_caller[concurrency])
 
 
-FULL = Plan(repeats=5, max_tokens=64, requests_per_caller={1: 20, 8: 10, 32: 6})
+FULL = Plan(repeats=5, max_tokens=TYPICAL_ANSWER, requests_per_caller={1: 20, 8: 10, 32: 6})
 QUICK = Plan(repeats=1, max_tokens=32, requests_per_caller={1: 5, 8: 2, 32: 1})
 
 

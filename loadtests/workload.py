@@ -8,6 +8,7 @@ from pathlib import Path
 PROMPTS = Path(__file__).parent / "prompts"
 DOMAINS = tuple(sorted(path.stem for path in PROMPTS.glob("*.jsonl")))
 MIXED = "mixed"
+TYPICAL_ANSWER = 128  # tokens; the median answer of the Azure conversation trace of 2023 has 129
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def result() -> dict[str, Any]:
         "name": "bundle",
         "num_parameters": 23_000_000,
         "max_tokens": 32,
+        "replay_tokens": 16,
         "promises_ms": {"ttft": 500.0, "tpot": 30.0},
         **adaptive.sweep_result(measured),
         "replays": [
