@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from loadtests.bad_input import BadInput
 from loadtests.generator.http_transport import HttpTransport
-from loadtests.generator.plan import GRPC, HTTP_STREAM, Plan
+from loadtests.generator.plan import GRPC, HTTP_STREAM, UNTOLD, Plan
 from loadtests.objectives import Objectives
 
 PATIENCE = 5.0  # seconds for a question about the server
@@ -30,11 +30,16 @@ def bare_address(host: str) -> str:
     return host.removeprefix("http://").removeprefix("grpc://").rstrip("/")
 
 
-def promises_of(client: Client, objectives: Objectives, inputs: frozenset[str]) -> dict[str, dict[str, object]]:
-    """Class -> what its requests tell the server of it: its limits, and its name where the server knows that too.
+def promises_of(
+    plan: Plan, client: Client, objectives: Objectives, inputs: frozenset[str]
+) -> dict[str, dict[str, object]]:
+    """Class -> what its requests tell the server of it: its limits, and its name where the server knows that too; of
+    no class anything, if the plan tells no promises.
 
     `inputs`: the server's. Raises `CospecError` if it does not answer.
     """
+    if plan.promises == UNTOLD:
+        return {}
     limits = {"slo_ttft_ms": "ttft_ms", "slo_tpot_ms": "tpot_ms"}
     promises: dict[str, dict[str, object]] = {}
     for objective in objectives.classes:

@@ -15,6 +15,8 @@ from loadtests.workload import DOMAINS, MIXED
 
 GRPC, HTTP_STREAM, HTTP = "grpc", "http-stream", "http"
 PROTOCOLS = (GRPC, HTTP_STREAM, HTTP)
+TOLD, UNTOLD = "told", "untold"
+PROMISES = (TOLD, UNTOLD)
 CHARACTERS_PER_TOKEN = 2.5  # of the bundle's tokenizer on the repository's densest prompts
 
 
@@ -39,6 +41,7 @@ class Plan:
     load_seed: int = 0
     slo: str = str(DEFAULT_OBJECTIVES)
     slo_scale: float = 1.0
+    promises: str = TOLD
 
     @property
     def is_closed(self) -> bool:
@@ -79,6 +82,8 @@ HELP: Mapping[str, str] = {
     "load_seed": "of schedule, prompts and classes",
     "slo": "objectives and gate",
     "slo_scale": "times every promised time: below 1 is stricter",
+    "promises": f"whether requests tell the server what they are promised: {' or '.join(PROMISES)}, as engines are "
+    "asked that know of none",
 }
 
 
@@ -115,6 +120,8 @@ def check_plan(plan: Plan) -> Objectives:
         )
     if plan.protocol not in PROTOCOLS:
         raise BadInput(f"--protocol must be one of {', '.join(PROTOCOLS)}, got {plan.protocol!r}")
+    if plan.promises not in PROMISES:
+        raise BadInput(f"--promises must be one of {', '.join(PROMISES)}, got {plan.promises!r}")
     objectives = plan.objectives()
     class_shares(plan, objectives)
     arrivals = parse_arrivals(plan.arrivals)

@@ -87,7 +87,7 @@ class Session:
         address = bare_address(self._environment.host or "")
         inputs = model_inputs(self.plan, address)
         client = connect(self.plan, address)
-        promises = promises_of(client, self.objectives, inputs)
+        promises = promises_of(self.plan, client, self.objectives, inputs)
         self.load = Load(self.plan, self.objectives, client, promises, self._on_record, self._on_end)
 
     def _share_out(self, giver: ShareGiver) -> None:

@@ -119,6 +119,11 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
         help="who drafts these: routed (whom the server finds), own (each prompt's own drafter, which the server is "
         "told), or a drafter's name, for every prompt (default: routed)",
     )
+    parser.add_argument(
+        "--untold",
+        action="store_true",
+        help="these once more for requests that do not tell their promises, as engines are asked that know of none",
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +171,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    names = ("target", "start", "precision", "attempts")
+    names = ("target", "start", "precision", "attempts", "untold")
     lengths, who = tuple(options.fixed), tuple(options.by)
     how = SweepPlan(fixed=lengths, by=who, **{name: getattr(options, name) for name in names})
     return sweep(plan_of(options), how, _choice(options), new_folder(options.output, "sweep"), _workers(options))

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.bad_input import BadInput
-from loadtests.bench_plan import Mode
-from loadtests.generator.plan import Plan, check_plan
+from loadtests.generator.plan import TOLD, UNTOLD, Plan, check_plan
 from loadtests.slo.bisection import Knee, Search, find_knees
 from loadtests.slo.outcome import Outcome
 from loadtests.slo.run import Ready, measure, prepare, say
@@ -14,15 +13,27 @@ from loadtests.slo.server import ServerChoice, check_choice, measured_server
 from loadtests.slo.sweep_report import write_sweep
 from loadtests.slo.verdict import INVALID
 
-OFF, AUTO = Mode("off", "off"), Mode("auto", "auto")
 HIGHEST_RATE, LOWEST_RATE = 2000.0, 0.05
 ROUTED, OWN = "routed", "own"
 COLUMNS = ("offered_rps", "attainment", "goodput_rps", "throughput_tps", "ttft_p99_ms", "tpot_p50_ms", "tpot_p99_ms")
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A way to be served. `promises`: whether its requests tell the server theirs."""
+
+    name: str
+    speculation: str
+    promises: str = TOLD
+
+
+OFF, AUTO = Contender("off", "off"), Contender("auto", "auto")
+
+
+@dataclass(frozen=True)
 class SweepPlan:
-    """`target`: attainment to reach in most of `attempts`; `precision`: how near the knee's sides come."""
+    """`target`: attainment to reach in most of `attempts`; `precision`: how near the knee's sides come; `untold`: also
+    fixed lengths of requests that do not tell the server their promises."""
 
     target: float = 0.99
     start: float = 4.0
@@ -31,13 +42,18 @@ class SweepPlan:
     fixed: tuple[int, ...] = (2, 4, 8)
     by: tuple[str, ...] = (ROUTED,)  # who drafts the fixed lengths: `ROUTED`, `OWN`, or a drafter for every prompt
 
+    untold: bool = False
+
     @property
-    def modes(self) -> tuple[Mode, ...]:
-        return (OFF, *(Mode(f"{_label(who)} k={k}", _speculation(who, k)) for who in self.by for k in self.fixed), AUTO)
+    def modes(self) -> tuple[Contender, ...]:
+        told = (TOLD, UNTOLD) if self.untold else (TOLD,)
+        return (OFF, *(_fixed(who, k, promises) for promises in told for who in self.by for k in self.fixed), AUTO)
 
 
-def _label(who: str) -> str:
-    return "fixed" if who == ROUTED else who
+def _fixed(who: str, length: int, promises: str) -> Contender:
+    label = "fixed" if who == ROUTED else who
+    kind = label if promises == TOLD else f"untold {label}"
+    return Contender(f"{kind} k={length}", _speculation(who, length), promises)
 
 
 def _speculation(who: str, length: int) -> str:
@@ -84,7 +100,7 @@ def sweep(plan: Plan, how: SweepPlan, choice: ServerChoice, folder: Path, worker
     print(result["headline"])
     for row in result["modes"]:
         print(
-            f"  {row['mode']:12} {row['knee_rps']:7.2f} requests/s{'' if row['valid'] else '   the generator was late'}"
+            f"  {row['mode']:18} {row['knee_rps']:7.2f} requests/s{'' if row['valid'] else '   the generator was late'}"
         )
     print(f"report: {report}   beside it: sweep.json, sweep.csv")
     return 0 if all(knee.rate for knee in knees.values()) else 1
@@ -99,7 +115,7 @@ def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[s
             key: any_trial.outcome.result[key]
             for key in ("verifier", "settings", "machine", "versions", "alone", "server")
         },
-        "plan": {**any_trial.outcome.result["plan"], "rate": "swept", "speculation": "swept"},
+        "plan": {**any_trial.outcome.result["plan"], "rate": "swept", "speculation": "swept", "promises": "swept"},
         "sweep": {"target": how.target, "precision": how.precision, "attempts": how.attempts},
         "started": any_trial.outcome.result["started"],
         "headline": headline(rates),
@@ -110,7 +126,7 @@ def as_json(knees: dict[str, Knee[Trial]], plan: Plan, how: SweepPlan) -> dict[s
 
 def knee_ratios(rates: dict[str, float]) -> dict[str, float]:
     """auto's knee over off's, and over those of the best lengths, whoever drafts them."""
-    below = {name: "off" if name == "off" else f"the best {name.partition(' ')[0]} length" for name in _bests(rates)}
+    below = {name: "off" if name == "off" else f"the best {_kind(name)} length" for name in _bests(rates)}
     return {
         f"auto over {words}": round(rates["auto"] / rates[name], 3)
         for name, words in below.items()
@@ -131,14 +147,23 @@ def _bests(rates: dict[str, float]) -> list[str]:
     """Of the modes that differ in nothing but the draft's length, the one with the highest knee."""
     bests: dict[str, str] = {}
     for name in rates:
-        kind = name.partition(" k=")[0]
-        bests[kind] = max(name, bests.get(kind, name), key=rates.__getitem__)
+        bests[_kind(name)] = max(name, bests.get(_kind(name), name), key=rates.__getitem__)
     return list(bests.values())
 
 
-def _trial(mode: Mode, rate: float, attempt: int, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
+def _kind(name: str) -> str:
+    return name.partition(" k=")[0]
+
+
+def _trial(mode: Contender, rate: float, attempt: int, plan: Plan, how: SweepPlan, ready: Ready, workers: int) -> Trial:
     """Each attempt has arrivals of its own, the same for all modes: of one draw fewer may come than the rate says."""
-    tried = replace(plan, rate=round(rate, 3), speculation=mode.speculation, load_seed=plan.load_seed + attempt)
+    tried = replace(
+        plan,
+        rate=round(rate, 3),
+        speculation=mode.speculation,
+        promises=mode.promises,
+        load_seed=plan.load_seed + attempt,
+    )
     outcome = measure(tried, ready, workers)
     say(f"{mode.name}, {rate:.2f} requests/s: attainment {outcome.figures['attainment'] or 0:.1%}")
     return Trial(outcome, how.target)
@@ -169,6 +194,8 @@ def _mode_json(name: str, knee: Knee[Trial]) -> dict[str, Any]:
 def _check(plan: Plan, how: SweepPlan) -> None:
     if plan.is_closed:
         raise BadInput("--arrivals closed has no rate to sweep")
+    if plan.promises != TOLD:
+        raise BadInput("--promises is of one run; a sweep tells them, and with --untold fixed lengths also without")
     if not 0 < how.target <= 1:
         raise BadInput(f"--target must be above 0 and at most 1, got {how.target:g}")
     if not 0.01 <= how.precision <= 1:

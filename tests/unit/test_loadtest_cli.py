@@ -36,6 +36,7 @@ sys.exit("locust: starting\\nloadtest: 1 of 2 workers were lost\\nlocust: bye")
         (["run", "--baseline", "none.json"], "baseline none.json cannot be read"),
         (["run", "--workers", "0"], "--workers must be from 1 to 256"),
         (["sweep", "--arrivals", "closed"], "has no rate to sweep"),
+        (["sweep", "--promises", "untold"], "a sweep tells them"),
         (["sweep", "--target", "1.5"], "--target must be above 0 and at most 1"),
         (["ui", "--mix", "vip=1"], "unknown class 'vip'"),
         (["ui", "--web-port", "99999"], "--web-port 99999 cannot be listened on"),

@@ -95,6 +95,7 @@ def test_callers_of_a_closed_loop_ask_other_things() -> None:
         (["--mix=batch=-1"], "share of at least 0, got '-1'"),
         (["--mix=batch=0"], "share above 0"),
         (["--protocol=soap"], "--protocol must be one of grpc, http-stream, http"),
+        (["--promises=some"], "--promises must be one of told, untold, got 'some'"),
         (["--arrivals=trace:/none.csv"], "cannot be read"),
         (["--slo=/none.yaml"], "objectives cannot be read"),
         (["--slo-scale=0"], "--slo-scale must be from 0.01 to 100, got 0"),

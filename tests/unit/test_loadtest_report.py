@@ -158,6 +158,14 @@ def test_fixed_lengths_are_compared_by_who_drafts_them() -> None:
     assert "off 10.00, fixed k=4 12.00, own k=2 15.00, chat k=2 6.00, auto 15.00" in headline(rates)
 
 
+def test_fixed_lengths_are_also_asked_without_telling_their_promises() -> None:
+    how = SweepPlan(fixed=(2, 4), untold=True)
+    untold = [mode.name for mode in how.modes if mode.promises == "untold"]
+    assert untold == ["untold fixed k=2", "untold fixed k=4"] and how.modes[-1].promises == "told"
+    rates = dict(zip((mode.name for mode in how.modes), (3.0, 7.0, 6.0, 4.0, 5.0, 8.0), strict=True))
+    assert knee_ratios(rates)["auto over the best untold fixed length"] == 1.6
+
+
 def test_axes_are_round_and_hold_their_values() -> None:
     scale = linear([0.0, 37.0], 0, 100)
     assert scale(0) == 0 and scale(37) < 100 and scale.ticks() == [0, 10, 20, 30, 40]

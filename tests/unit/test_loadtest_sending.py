@@ -76,7 +76,7 @@ def test_latency_counts_from_when_a_request_should_have_been_sent() -> None:
 def test_a_server_that_knows_classes_is_told_a_requests_own() -> None:
     transport = ScriptedTransport()
     inputs = frozenset({"slo_class", "slo_ttft_ms"})
-    promises = promises_of(Client(transport=transport), load_objectives(), inputs)
+    promises = promises_of(Plan(), Client(transport=transport), load_objectives(), inputs)
     assert promises["interactive"] == {"slo_class": "interactive", "slo_ttft_ms": 300}
     assert promises["batch"] == {"slo_class": "batch"}
     send(Client(transport=transport), request(), 0.0, promises["batch"], lambda: 0.0)
@@ -85,10 +85,10 @@ def test_a_server_that_knows_classes_is_told_a_requests_own() -> None:
 
 def test_a_class_that_the_server_does_not_know_is_told_by_its_limits_alone() -> None:
     strict = Client(transport=ScriptedTransport(error=InvalidRequest("slo_class must be one of a, b")))
-    assert promises_of(strict, load_objectives(), frozenset({"slo_class", "slo_tpot_ms"}))["interactive"] == {
-        "slo_tpot_ms": 30
-    }
-    assert promises_of(strict, load_objectives(), frozenset()) == {"interactive": {}, "standard": {}, "batch": {}}
+    objectives, inputs = load_objectives(), frozenset({"slo_class", "slo_tpot_ms"})
+    assert promises_of(Plan(), strict, objectives, inputs)["interactive"] == {"slo_tpot_ms": 30}
+    assert promises_of(Plan(), strict, objectives, frozenset()) == {"interactive": {}, "standard": {}, "batch": {}}
+    assert promises_of(Plan(promises="untold"), strict, objectives, inputs) == {}
 
 
 @pytest.mark.parametrize(
